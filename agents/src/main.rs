@@ -1,0 +1,2 @@
+//! The `shudao` command.
+fn main() {}

@@ -1,0 +1,36 @@
+//! What is stored, and what we promise about it.
+//!
+//! The byte layouts are specified in `docs/format/`; this crate is their implementation and the only code that
+//! encodes or decodes them. It knows nothing of files on a source, of operators or of schedules.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`id`], [`codec`], [`object`], [`error`] | the words every other module uses |
+//! | [`suite`], [`keys`] | cryptography behind one door; who may open what |
+//! | [`store`] | the only door to object storage |
+//! | [`entry`], [`tree`], [`roots`], [`snapshot`] | what a snapshot says about a source |
+//! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |
+//! | [`log`] | order: what is true on a replica |
+//! | [`vault`], [`session`] | the handles that the other crates work with |
+
+pub mod codec;
+pub mod entry;
+pub mod error;
+pub mod frame;
+pub mod id;
+pub mod index;
+pub mod keys;
+pub mod log;
+pub mod need;
+pub mod object;
+pub mod pack;
+pub mod roots;
+pub mod segment;
+pub mod session;
+pub mod snapshot;
+pub mod store;
+pub mod suite;
+pub mod tree;
+pub mod vault;
+
+pub use error::{Error, Kind, Result};
