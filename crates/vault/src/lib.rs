@@ -16,6 +16,7 @@
 pub mod codec;
 pub mod entry;
 pub mod error;
+pub mod fetch;
 pub mod frame;
 pub mod id;
 pub mod index;
@@ -24,6 +25,8 @@ pub mod log;
 pub mod need;
 pub mod object;
 pub mod pack;
+pub mod reader;
+pub mod replica;
 pub mod roots;
 pub mod segment;
 pub mod session;
@@ -32,5 +35,6 @@ pub mod store;
 pub mod suite;
 pub mod tree;
 pub mod vault;
+pub mod vault_file;
 
 pub use error::{Error, Kind, Result};

@@ -1,1 +1,202 @@
-//! (being written)
+//! One run's right to commit: begin, store, commit.
+//!
+//! Order on the replica, which makes a snapshot visible only when everything it needs is there:
+//! `begin` in the log → packs → segments → need list and snapshot object → `commit` in the log.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId};
+use crate::keys::KeyRing;
+use crate::log::{self, Op, Statement, StatementKind};
+use crate::need::{NeedBase, NeedList};
+use crate::object::{index_path, pack_path, snapshot_path};
+use crate::pack::FinishedPack;
+use crate::replica::Replica;
+use crate::segment::{FinishedSegment, SegmentBuilder};
+use crate::snapshot::SnapshotDraft;
+use crate::store::Store;
+use crate::suite::random;
+
+/// A session that has begun and may commit once.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its id in the log.
+    pub id: SessionId,
+    /// The source it stores.
+    pub source: SourceId,
+    /// The snapshot it builds on, whose whole need list it relies on.
+    pub parent: Option<SnapshotId>,
+    /// One more than the parent's; 1 without a parent.
+    pub sequence: u64,
+}
+
+impl Session {
+    /// Appends `begin`. The parent is the newest visible snapshot of the source on this replica.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] when the ring's holder may not write here.
+    pub async fn begin(
+        replica: &mut Replica,
+        ring: &KeyRing,
+        source: SourceId,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let id = SessionId(random());
+        let writer = ring.writer_id();
+        let mut session = Self { id, source, parent: None, sequence: 1 };
+        let (store, state) = replica.log_parts();
+        log::append(store, state, &ring.signing, now, |state| {
+            if !state.may_write(&writer) {
+                let message = "this key may not write here: its certificate is missing or was revoked";
+                return Err(Error::new(Kind::Forbidden, message));
+            }
+            let parent = state.latest(&source);
+            session.parent = parent.map(|(id, _)| id);
+            session.sequence = parent.map_or(1, |(_, visible)| visible.sequence + 1);
+            Ok(Some(Op::Begin { session: id, source, parent: session.parent }))
+        })
+        .await?;
+        Ok(session)
+    }
+
+    /// Stores the snapshot and its need list and appends `commit`. Every pack in `counts` and every segment must have
+    /// been acknowledged by the replica's store.
+    pub async fn commit(
+        self,
+        replica: &mut Replica,
+        ring: &KeyRing,
+        draft: SnapshotDraft,
+        segments: Vec<SegmentId>,
+        now: Timestamp,
+    ) -> Result<SnapshotId> {
+        let needs: BTreeSet<PackId> = draft.needs.packs();
+        let need_list = self.put_need_list(replica, &needs).await?;
+        let snapshot = draft.encode(ring)?;
+        let id = ObjectId::of(&snapshot);
+        replica.store().put(&snapshot_path(&id), Bytes::from(snapshot)).await?;
+        let kind = StatementKind::Commit {
+            snapshot: id,
+            source: self.source,
+            sequence: self.sequence,
+            segments,
+            need_list,
+        };
+        let statement = Statement::sign(ring.vault, &ring.signing, now, 0, kind);
+        let (store, state) = replica.log_parts();
+        log::append(store, state, &ring.signing, now, |state| {
+            if state.session(&self.id).is_none_or(|session| session.closed) {
+                let message = "the session was closed by someone else; run the backup again";
+                return Err(Error::new(Kind::Conflict, message));
+            }
+            Ok(Some(Op::Commit { session: self.id, statement: statement.clone() }))
+        })
+        .await?;
+        Ok(id)
+    }
+
+    async fn put_need_list(&self, replica: &Replica, needs: &BTreeSet<PackId>) -> Result<NeedListId> {
+        let parent = self.parent.and_then(|parent| replica.state().visible().get(&parent));
+        let base = match parent {
+            // A parent whose list cannot be read is not built upon; the new list is then written in full.
+            Some(parent) => load_need_list(replica.store(), replica.vault_id(), parent.need_list).await.ok(),
+            None => None,
+        };
+        let base = parent.zip(base.as_ref());
+        let base =
+            base.map(|(parent, (packs, depth))| NeedBase { id: parent.need_list, depth: *depth, packs });
+        let bytes = NeedList::plan_next(base, needs).encode(replica.vault_id());
+        let id = ObjectId::of(&bytes);
+        replica.store().put(&index_path(&id), Bytes::from(bytes)).await?;
+        Ok(id)
+    }
+}
+
+/// The packs of a need list and its depth, read through the lists that it builds on.
+pub async fn load_need_list(store: &Store, vault: VaultId, id: NeedListId) -> Result<(BTreeSet<PackId>, u8)> {
+    let mut chain: Vec<(NeedListId, NeedList)> = Vec::new();
+    let mut next = Some(id);
+    while let Some(id) = next {
+        let bytes = read_named(store, &index_path(&id), &id).await?;
+        let list = NeedList::decode(&bytes, vault).map_err(|error| error.context(format!("read need list {id}")))?;
+        // Depths fall by one from list to list, so a chain that goes in circles ends here.
+        if chain.last().is_some_and(|(_, above)| list.depth() >= above.depth()) {
+            return Err(Error::damaged(format!("need list {id} is not what the list above builds on")));
+        }
+        next = list.base();
+        chain.push((id, list));
+    }
+    let depth = chain.first().map_or(0, |(_, list)| list.depth());
+    chain.reverse();
+    Ok((NeedList::resolve(&chain)?, depth))
+}
+
+/// Reads an object and checks that its bytes hash to its name.
+pub async fn read_named(store: &Store, path: &str, id: &ObjectId) -> Result<Bytes> {
+    let bytes = store.read(path).await.map_err(|error| {
+        let missing = error.kind() == Kind::Missing;
+        error.context(if missing { format!("{path} is missing") } else { format!("read {path}") })
+    })?;
+    if ObjectId::of(&bytes) == *id {
+        return Ok(bytes);
+    }
+    Err(Error::damaged(format!("{path} is damaged: its bytes do not hash to its name")))
+}
+
+/// Puts packs one by one.
+#[derive(Clone, Copy)]
+pub struct PackPutter<'a>(&'a Store);
+
+impl PackPutter<'_> {
+    /// Puts one pack; returns when the store has acknowledged it.
+    pub async fn put_pack(&self, pack: &FinishedPack) -> Result<()> {
+        self.0.put(&pack_path(&pack.pack().id), pack.bytes.clone()).await
+    }
+}
+
+/// Puts segments over packs that were acknowledged.
+pub struct PackStore<'a> {
+    store: &'a Store,
+    waiting: SegmentBuilder<'a>,
+    segments: Vec<SegmentId>,
+    bytes_stored: u64,
+}
+
+impl<'a> PackStore<'a> {
+    /// A store for one session's packs.
+    pub fn new(store: &'a Store, ring: &'a KeyRing) -> Self {
+        Self { store, waiting: SegmentBuilder::new(ring), segments: Vec::new(), bytes_stored: 0 }
+    }
+
+    /// What puts packs, apart from the bookkeeping, so that several can be on their way.
+    pub fn putter(&self) -> PackPutter<'a> {
+        PackPutter(self.store)
+    }
+
+    /// Takes note of a pack that [`PackPutter::put_pack`] has stored; writes a segment when enough have gathered.
+    pub async fn acknowledged(&mut self, pack: FinishedPack) -> Result<()> {
+        self.bytes_stored += pack.bytes.len() as u64;
+        match self.waiting.add_pack(pack.contents)? {
+            Some(segment) => self.put_segment(segment).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn put_segment(&mut self, segment: FinishedSegment) -> Result<()> {
+        let id = segment.id();
+        self.bytes_stored += segment.bytes.len() as u64;
+        self.store.put(&index_path(&id), segment.bytes).await?;
+        self.segments.push(id);
+        Ok(())
+    }
+
+    /// Writes what is left and returns all segments and the bytes stored.
+    pub async fn finish(mut self) -> Result<(Vec<SegmentId>, u64)> {
+        if let Some(segment) = self.waiting.end_segment()? {
+            self.put_segment(segment).await?;
+        }
+        Ok((self.segments, self.bytes_stored))
+    }
+}

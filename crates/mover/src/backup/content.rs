@@ -1,0 +1,129 @@
+//! One file's bytes into chunks and extents.
+
+use shudao_vault::Result;
+use shudao_vault::entry::{Extent, Extents};
+use shudao_vault::id::Digest;
+use shudao_vault::keys::ring::ChunkSpace;
+use shudao_vault::tree::ExtentListBuilder;
+
+use crate::chunker::Chunker;
+use crate::ingest::{Ingest, Nodes};
+use crate::restore::hash_zeros;
+
+/// What a file's bytes came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// Logical size.
+    pub(crate) size: u64,
+    /// BLAKE3 of the whole.
+    pub(crate) digest: Digest,
+    /// Where its bytes are.
+    pub(crate) extents: Extents,
+}
+
+/// Cuts, hashes and offers a stream of bytes and holes.
+pub(crate) struct ContentWriter<'a> {
+    ingest: &'a Ingest,
+    chunker: &'a Chunker,
+    extents: ExtentListBuilder,
+    buffer: Vec<u8>,
+    start: usize,
+    size: u64,
+    hasher: Option<blake3::Hasher>,
+    only_chunk: Option<Digest>,
+}
+
+impl<'a> ContentWriter<'a> {
+    pub(crate) fn new(ingest: &'a Ingest, chunker: &'a Chunker, boundary: &shudao_vault::suite::Secret) -> Self {
+        Self {
+            ingest,
+            chunker,
+            extents: ExtentListBuilder::new(boundary),
+            buffer: Vec::new(),
+            start: 0,
+            size: 0,
+            hasher: None,
+            only_chunk: None,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        self.cut(false)
+    }
+
+    /// Takes the next hole. Chunking starts anew after it.
+    pub(crate) fn hole(&mut self, length: u64) -> Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        self.cut(true)?;
+        self.start_hashing();
+        if let Some(hasher) = &mut self.hasher {
+            hash_zeros(hasher, length);
+        }
+        self.size += length;
+        self.extents.push(Extent::Hole { length }, &mut Nodes(self.ingest))
+    }
+
+    /// The whole file's content.
+    pub(crate) fn finish(mut self) -> Result<Content> {
+        if self.hasher.is_none() && self.size == 0 && self.pending() <= self.chunker.max_bytes() {
+            self.only_chunk = self.single()?;
+        }
+        self.cut(true)?;
+        let digest = match (self.only_chunk, self.hasher) {
+            (Some(digest), _) => digest,
+            (None, Some(hasher)) => Digest(*hasher.finalize().as_bytes()),
+            (None, None) => Digest::of(&[]),
+        };
+        let extents = self.extents.finish(&mut Nodes(self.ingest))?;
+        Ok(Content { size: self.size, digest, extents })
+    }
+
+    /// Stores the buffer as the file's only chunk, whose digest then serves as the file's; `None` if it is more.
+    fn single(&mut self) -> Result<Option<Digest>> {
+        let bytes = &self.buffer[self.start..];
+        if bytes.is_empty() || self.chunker.next_cut(bytes, true) != Some(bytes.len()) {
+            return Ok(None);
+        }
+        let digest = Digest::of(bytes);
+        self.ingest.offer(ChunkSpace::Content, &digest, bytes)?;
+        let length = bytes.len() as u32;
+        self.start = self.buffer.len();
+        self.size = u64::from(length);
+        self.extents.push(Extent::Data { digest, length }, &mut Nodes(self.ingest))?;
+        Ok(Some(digest))
+    }
+
+    fn pending(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    fn start_hashing(&mut self) {
+        self.hasher.get_or_insert_with(blake3::Hasher::new);
+    }
+
+    fn cut(&mut self, at_end: bool) -> Result<()> {
+        while self.pending() > 0 {
+            let Some(length) = self.chunker.next_cut(&self.buffer[self.start..], at_end) else { break };
+            self.start_hashing();
+            let bytes = &self.buffer[self.start..self.start + length];
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(bytes);
+            }
+            let digest = Digest::of(bytes);
+            self.ingest.offer(ChunkSpace::Content, &digest, bytes)?;
+            self.extents.push(Extent::Data { digest, length: length as u32 }, &mut Nodes(self.ingest))?;
+            self.start += length;
+            self.size += length as u64;
+        }
+        // Moving what is left to the front costs at most one chunk's length a cut.
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        Ok(())
+    }
+}

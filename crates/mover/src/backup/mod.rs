@@ -1,0 +1,191 @@
+//! From a source to a snapshot.
+//!
+//! ```text
+//! scan ─▶ pump: merge with the parent ─┬─ unchanged ─────────────────────────▶ slots in path order
+//!                                      └─ to read ─▶ readers: chunk, hash ─▶ ─┘        │
+//!                                                        │ offer                        ▼
+//!                                                      ingest ◀── nodes ── assembler: tree, roots, counts
+//! ```
+//!
+//! Slots keep the path order while several readers work. Everything between two stages is bounded. Nothing is visible
+//! in the vault before the one commit at the end.
+
+mod assemble;
+mod content;
+mod lock;
+mod pump;
+mod run;
+mod stream;
+
+use std::ffi::OsString;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use shudao_vault::entry::TreePath;
+use shudao_vault::frame::Compression;
+use shudao_vault::id::SnapshotId;
+
+pub use lock::SourceLock;
+pub use run::backup;
+
+use crate::source::command::CommandError;
+use crate::source::{ScanError, ScanOptions};
+
+/// What is backed up.
+pub enum BackupSource {
+    /// Directories or files.
+    Tree(ScanOptions),
+    /// The standard output of a command, as one file.
+    Command {
+        /// The file's name in the snapshot.
+        name: Vec<u8>,
+        /// The program and its arguments.
+        words: Vec<OsString>,
+    },
+}
+
+/// What to back up, and how.
+pub struct BackupOptions {
+    /// Where the bytes come from.
+    pub source: BackupSource,
+    /// The source's name: parent, chain and retention follow it.
+    pub source_name: String,
+    /// The host's name, sealed in the snapshot.
+    pub host: String,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// The exclude patterns as given, sealed in the snapshot.
+    pub excludes: Vec<String>,
+    /// Read every file, whatever its times say.
+    pub rescan: bool,
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Read and count, store nothing.
+    pub dry_run: bool,
+    /// The program and version that writes the snapshot.
+    pub program: String,
+}
+
+/// What a backup did.
+#[derive(Debug, Default)]
+pub struct BackupSummary {
+    /// The snapshot; `None` on a dry run.
+    pub snapshot: Option<SnapshotId>,
+    /// The snapshot it built on.
+    pub parent: Option<SnapshotId>,
+    /// Entries of every kind.
+    pub counts: EntryCounts,
+    /// Bytes read from files.
+    pub bytes_read: u64,
+    /// Logical bytes of all files in the snapshot.
+    pub bytes_total: u64,
+    /// Plain bytes of chunks that were not stored before.
+    pub bytes_new: u64,
+    /// Bytes put into the replica: packs, segments, lists, the snapshot.
+    pub bytes_added: u64,
+    /// What could not be read or changed while it was read; at most [`PROBLEMS_MAX`] are kept.
+    pub problems: Vec<Problem>,
+    /// How many paths could not be read.
+    pub unreadable: u64,
+    /// How many files changed while they were read.
+    pub torn: u64,
+    /// The manifest root.
+    pub manifest_root: [u8; 32],
+    /// The content root.
+    pub content_root: [u8; 32],
+}
+
+/// Problems kept with their text.
+pub const PROBLEMS_MAX: usize = 10_000;
+
+/// Entries by kind and by what was done with them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct EntryCounts {
+    /// Regular files.
+    pub files: u64,
+    /// … that the parent did not have.
+    pub files_new: u64,
+    /// … that were read because they differ from the parent's.
+    pub files_changed: u64,
+    /// … that were reused unread.
+    pub files_unmodified: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Pipes and devices.
+    pub others: u64,
+    /// Sockets, which are not stored.
+    pub sockets: u64,
+    /// Paths excluded by patterns.
+    pub excluded: u64,
+}
+
+/// Something that went wrong at one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub path: TreePath,
+    /// What kind.
+    pub kind: ProblemKind,
+    /// For people.
+    pub what: String,
+}
+
+/// Kinds of problems at one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// It could not be read; it is not in the snapshot.
+    Unreadable,
+    /// It was gone before it could be read; it is not in the snapshot.
+    Vanished,
+    /// It changed while it was read; what was read is in the snapshot.
+    Changed,
+}
+
+/// Counters that a display may read while the backup runs.
+#[derive(Debug, Default)]
+pub struct BackupProgress {
+    /// Entries finished.
+    pub entries: AtomicU64,
+    /// Regular files finished.
+    pub files: AtomicU64,
+    /// Bytes of files finished, read or reused.
+    pub bytes: AtomicU64,
+    /// Bytes read.
+    pub bytes_read: AtomicU64,
+    /// Bytes of the parent snapshot, as a first estimate of the whole.
+    pub bytes_estimated: AtomicU64,
+    /// What the ingest has stored.
+    pub stored: std::sync::Arc<crate::ingest::IngestCounters>,
+    /// The path worked on.
+    pub current: Mutex<String>,
+    /// Set from outside to stop.
+    pub stop: AtomicBool,
+}
+
+/// Why a backup ended without a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The vault or its store.
+    #[error(transparent)]
+    Vault(#[from] shudao_vault::Error),
+    /// The source as a whole cannot be read.
+    #[error(transparent)]
+    Source(#[from] ScanError),
+    /// The state directory cannot be used.
+    #[error("use the state directory")]
+    State(#[source] std::io::Error),
+    /// The command that was to deliver the bytes failed; nothing was stored.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The command's output cannot be read, or its name is no file name.
+    #[error("store the command's output")]
+    Output(#[source] std::io::Error),
+    /// Another run of the same source goes on here.
+    #[error("another backup of this source is running on this host")]
+    Busy,
+    /// Stopped on request.
+    #[error("interrupted")]
+    Interrupted,
+}

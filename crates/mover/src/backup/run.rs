@@ -1,0 +1,365 @@
+//! The run of a backup: begin, the pipeline's threads, commit.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+use futures_util::{StreamExt, stream};
+use shudao_vault::id::{SegmentId, SnapshotId, Timestamp};
+use shudao_vault::pack::{FinishedPack, PACK_BYTES_TARGET};
+use shudao_vault::reader::Reader;
+use shudao_vault::session::PackStore;
+use shudao_vault::snapshot::{SnapshotCounts, SnapshotDraft, UnreadKind, UnreadPath};
+use shudao_vault::suite::Secret;
+use shudao_vault::tree::{EntryStream, TreeBuilder, TreeSummary};
+use shudao_vault::vault::Vault;
+use shudao_vault::{Error, Kind};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::assemble::Assembler;
+use super::content::ContentWriter;
+use super::pump::{Outcome, Pump, ReadJob, problem_of};
+use super::{
+    BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, Problem, ProblemKind,
+};
+use crate::chunker::{Chunker, GearTable, Profile};
+use crate::ingest::{Ingest, IngestContext};
+use crate::source::{Found, Piece, ScanOptions, Unread, scan};
+
+/// Packs on their way to the store at the same time.
+const UPLOADS_MAX: usize = 2;
+/// Slots between pump and assembler, and so also files opened or waiting.
+const SLOTS_MAX: usize = 512;
+/// Bytes read from a file at a time.
+const READ_BYTES: usize = 1 << 20;
+/// How often a file that changes under our eyes is read before it is stored as read.
+const READS_MAX: usize = 3;
+
+/// Backs up a source. `clock` gives the time to sign.
+///
+/// # Errors
+/// Whatever ends the run without a snapshot; problems at single paths are in the summary.
+pub async fn backup(
+    vault: &mut Vault,
+    options: BackupOptions,
+    progress: &Arc<BackupProgress>,
+    clock: &(dyn Fn() -> Timestamp + Sync),
+) -> Result<BackupSummary, BackupError> {
+    let started = clock();
+    let source = vault.ring().source_id(&options.source_name);
+    let session = if options.dry_run { None } else { Some(vault.begin(source, started).await?) };
+    let parent = match &session {
+        Some(session) => session.parent,
+        None => vault.latest(&source),
+    };
+    let stage = Stage::prepare(vault, &options, parent, progress).await?;
+    let store = vault.replica().store().clone();
+    let ring = Arc::clone(vault.ring());
+    let (packs, waiting) = mpsc::channel(1);
+    let runtime = Handle::current();
+    let (source_kind, sealed) = (options.source, stage.ingest.clone());
+    let work = tokio::task::spawn_blocking(move || stage.run(source_kind, &packs, &runtime));
+    let uploaded = upload(PackStore::new(&store, &ring), waiting).await;
+    let worked = match work.await {
+        Ok(worked) => worked,
+        Err(panic) => return Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into()),
+    };
+    // A failed upload makes the pipeline stop too; the upload's error is the cause.
+    let (segments, bytes_stored) = uploaded?;
+    let (tree, mut summary) = worked?;
+    summary.parent = parent;
+    summary.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
+    summary.bytes_new = progress.stored.bytes_new.load(Ordering::Relaxed);
+    summary.bytes_added = bytes_stored;
+    summary.manifest_root = tree.manifest_root;
+    summary.content_root = tree.content_root;
+    let Some(session) = session else { return Ok(summary) };
+    let draft = SnapshotDraft {
+        source,
+        sequence: session.sequence,
+        parent,
+        time: clock(),
+        tree: (tree.root, tree.level),
+        manifest_root: tree.manifest_root,
+        content_root: tree.content_root,
+        source_name: options.source_name,
+        host: options.host,
+        paths: sealed.paths,
+        tags: options.tags,
+        excludes: options.excludes,
+        one_file_system: sealed.one_file_system,
+        counts: snapshot_counts(&summary),
+        started,
+        finished: clock(),
+        unread_total: summary.unreadable + summary.torn,
+        unread: summary.problems.iter().map(unread_of).collect(),
+        needs: sealed.ingest.take_counts(),
+        program: options.program,
+    };
+    summary.snapshot = Some(vault.commit(session, draft, segments, clock()).await?);
+    Ok(summary)
+}
+
+/// Puts packs as they come; returns when the pipeline has ended and everything is acknowledged.
+async fn upload(
+    mut store: PackStore<'_>,
+    waiting: mpsc::Receiver<FinishedPack>,
+) -> shudao_vault::Result<(Vec<SegmentId>, u64)> {
+    let arriving = stream::unfold(waiting, |mut waiting| async move {
+        let pack = waiting.recv().await?;
+        Some((pack, waiting))
+    });
+    let putter = store.putter();
+    let mut stored = std::pin::pin!(
+        arriving
+            .map(|pack| {
+                let putter = putter.clone();
+                async move { putter.put_pack(&pack).await.map(|()| pack) }
+            })
+            .buffer_unordered(UPLOADS_MAX)
+    );
+    while let Some(pack) = stored.next().await {
+        store.acknowledged(pack?).await?;
+    }
+    store.finish().await
+}
+
+/// What the snapshot keeps of the run besides the tree.
+#[derive(Clone)]
+struct Sealed {
+    ingest: Arc<Ingest>,
+    paths: Vec<Vec<u8>>,
+    one_file_system: bool,
+}
+
+/// Everything the pipeline's threads share.
+struct Stage {
+    ingest: Sealed,
+    queue: crate::ingest::SealQueue,
+    reader: Arc<Reader>,
+    boundary: Secret,
+    gear: GearTable,
+    profile: Profile,
+    parent: Option<(shudao_vault::id::Digest, u8)>,
+    rescan: bool,
+    progress: Arc<BackupProgress>,
+}
+
+impl Stage {
+    async fn prepare(
+        vault: &Vault,
+        options: &BackupOptions,
+        parent: Option<SnapshotId>,
+        progress: &Arc<BackupProgress>,
+    ) -> Result<Self, BackupError> {
+        let ring = vault.ring();
+        let lacks = || Error::new(Kind::Forbidden, "this key's role cannot back up");
+        let boundary = ring.boundary.clone().ok_or_else(lacks)?;
+        let gear = GearTable::derive(&ring.gear.clone().ok_or_else(lacks)?.0);
+        let parent = match parent {
+            // A parent that cannot be opened costs reading everything again, and nothing else.
+            Some(parent) => vault.snapshot(&parent).await.ok(),
+            None => None,
+        };
+        if let Some(parent) = &parent {
+            progress.bytes_estimated.store(parent.sealed.counts.bytes, Ordering::Relaxed);
+        }
+        let context = IngestContext {
+            ring: Arc::clone(ring),
+            index: Arc::clone(vault.index()),
+            state: vault.replica().state().clone(),
+            trusted: vault.trusted_writers(),
+            compression: options.compression,
+            pack_bytes_target: PACK_BYTES_TARGET,
+            dry_run: options.dry_run,
+        };
+        let (ingest, queue) = Ingest::new(context, Arc::clone(&progress.stored));
+        let (paths, one_file_system) = match &options.source {
+            BackupSource::Tree(scan) => (paths_of(scan), scan.one_file_system),
+            BackupSource::Command { .. } => (Vec::new(), false),
+        };
+        Ok(Self {
+            ingest: Sealed { ingest: Arc::new(ingest), paths, one_file_system },
+            queue,
+            reader: Arc::new(vault.reader()),
+            boundary,
+            gear,
+            profile: Profile::default(),
+            parent: parent.map(|parent| (parent.sealed.tree, parent.sealed.level)),
+            rescan: options.rescan,
+            progress: Arc::clone(progress),
+        })
+    }
+
+    /// Runs the threads; returns when the last pack has been handed over.
+    fn run(
+        self,
+        source: BackupSource,
+        packs: &mpsc::Sender<FinishedPack>,
+        runtime: &Handle,
+    ) -> Result<(TreeSummary, BackupSummary), BackupError> {
+        let threads = thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
+        let ingest = Arc::clone(&self.ingest.ingest);
+        let result = thread::scope(|scope| {
+            let sealers: Vec<_> = (0..threads)
+                .map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs)))
+                .collect();
+            let built = match source {
+                BackupSource::Tree(options) => self.tree(options, threads, runtime),
+                BackupSource::Command { name, words } => super::stream::store(&self.parts(), name, &words),
+            };
+            // Closing lets the sealers end; it must happen whatever became of the tree.
+            let closed = if built.is_ok() { ingest.close() } else { ingest.abandon() };
+            for sealer in sealers {
+                drop(sealer.join());
+            }
+            let built = built?;
+            closed?;
+            Ok::<_, BackupError>(built)
+        });
+        let built = result?;
+        ingest.flush(packs)?;
+        Ok(built)
+    }
+
+    fn parts(&self) -> super::stream::Parts<'_> {
+        super::stream::Parts {
+            ingest: &self.ingest.ingest,
+            progress: &self.progress,
+            boundary: &self.boundary,
+            chunker: Chunker::new(&self.profile, &self.gear),
+        }
+    }
+
+    fn tree(
+        &self,
+        options: ScanOptions,
+        threads: usize,
+        runtime: &Handle,
+    ) -> Result<(TreeSummary, BackupSummary), BackupError> {
+        let (jobs, todo) = bounded::<ReadJob>(2 * threads);
+        let (slots, arriving) = bounded(SLOTS_MAX);
+        let scan = scan(options)?;
+        let ingest = &*self.ingest.ingest;
+        let parent = self.parent.map(|(root, level)| EntryStream::open(Arc::clone(&self.reader), root, level));
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                let todo = todo.clone();
+                scope.spawn(move || self.read_jobs(&todo));
+            }
+            drop(todo);
+            let pump = Pump {
+                ingest,
+                reader: &self.reader,
+                boundary: &self.boundary,
+                parent,
+                rescan: self.rescan,
+                progress: &self.progress,
+                runtime,
+                jobs,
+                slots,
+            };
+            let pumping = scope.spawn(move || pump.run(scan));
+            let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));
+            let chunker = Chunker::new(&self.profile, &self.gear);
+            let built = assembler.run(&arriving, |found| self.read(found, &chunker, &mut Vec::new()));
+            drop(arriving);
+            match pumping.join() {
+                Ok(pumped) => pumped.and(built),
+                Err(_) => Err(Error::new(Kind::Bug, "scanning failed by a panic").into()),
+            }
+        })
+    }
+
+    /// Body of a reading thread.
+    fn read_jobs(&self, todo: &Receiver<ReadJob>) {
+        let chunker = Chunker::new(&self.profile, &self.gear);
+        let mut buffer = vec![0; READ_BYTES];
+        while let Ok(job) = todo.recv() {
+            match self.read(&job.found, &chunker, &mut buffer) {
+                // The assembler is gone only after it recorded why.
+                Ok(outcome) => drop(job.outcome.send(outcome)),
+                Err(BackupError::Vault(error)) => self.ingest.ingest.fail(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads a file, again if it changed meanwhile.
+    fn read(&self, found: &Found, chunker: &Chunker, buffer: &mut Vec<u8>) -> Result<Outcome, BackupError> {
+        buffer.resize(READ_BYTES, 0);
+        for attempt in 1..=READS_MAX {
+            let mut writer = ContentWriter::new(&self.ingest.ingest, chunker, &self.boundary);
+            let changed = match self.read_once(found, &mut writer, buffer)? {
+                Ok(changed) => changed,
+                Err(unread) => {
+                    let path = found.path.clone();
+                    return Ok(Outcome::Problem(problem_of(path, unread.kind, &unread.error)));
+                }
+            };
+            if !changed || attempt == READS_MAX {
+                return Ok(Outcome::Content { content: writer.finish()?, torn: changed });
+            }
+        }
+        Err(BackupError::Interrupted)
+    }
+
+    /// Reads a file once; the inner result is whether it changed, or why it could not be read.
+    fn read_once(
+        &self,
+        found: &Found,
+        writer: &mut ContentWriter<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Result<bool, Unread>, BackupError> {
+        let mut file = match found.open() {
+            Ok(file) => file,
+            Err(unread) => return Ok(Err(unread)),
+        };
+        loop {
+            if self.progress.stop.load(Ordering::Relaxed) {
+                return Err(BackupError::Interrupted);
+            }
+            match file.next_piece(buffer) {
+                Ok(Piece::End) => break,
+                Ok(Piece::Shrunk) => return Ok(Ok(true)),
+                Ok(Piece::Data(length)) => {
+                    self.progress.bytes_read.fetch_add(length as u64, Ordering::Relaxed);
+                    writer.data(&buffer[..length])?;
+                }
+                Ok(Piece::Hole(length)) => writer.hole(length)?,
+                Err(error) => return Ok(Err(error.into())),
+            }
+        }
+        Ok(file.fingerprint_now().map(|now| now != found.fingerprint()).map_err(Unread::from))
+    }
+}
+
+fn paths_of(scan: &ScanOptions) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    scan.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect()
+}
+
+fn snapshot_counts(summary: &BackupSummary) -> SnapshotCounts {
+    SnapshotCounts {
+        files: summary.counts.files,
+        directories: summary.counts.directories,
+        symlinks: summary.counts.symlinks,
+        others: summary.counts.others,
+        sockets: summary.counts.sockets,
+        excluded: summary.counts.excluded,
+        bytes: summary.bytes_total,
+        bytes_read: summary.bytes_read,
+        bytes_added: summary.bytes_added,
+    }
+}
+
+fn unread_of(problem: &Problem) -> UnreadPath {
+    let kind = match problem.kind {
+        ProblemKind::Unreadable => UnreadKind::Unreadable,
+        ProblemKind::Vanished => UnreadKind::Vanished,
+        ProblemKind::Changed => UnreadKind::Changed,
+    };
+    UnreadPath { path: problem.path.as_bytes().to_vec(), kind, message: problem.what.clone() }
+}

@@ -1,0 +1,401 @@
+//! The run of a restore: entries in, batches out, directories last.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+use shudao_vault::entry::{Entry, Node, TreePath, XattrValue};
+use shudao_vault::fetch::Frames;
+use shudao_vault::id::Digest;
+use shudao_vault::keys::ring::ChunkSpace;
+use shudao_vault::reader::Reader;
+use shudao_vault::tree::{EntryStream, ExtentStream};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::batch::{Batch, Link, Part, Work, Written, part_of, write_batch};
+use super::compare::{Existing, has_extent, look};
+use super::target::{Place, Target, XattrBytes, metadata_is, set_metadata};
+use super::write::{FileInWork, Manner};
+use super::{PathProblem, RestoreError, RestoreOptions, RestoreProgress, RestoreSummary};
+use crate::ingest::lock;
+
+/// Batches whose frames are fetched ahead of the one being written.
+const BATCHES_AHEAD: usize = 2;
+/// Entries whose existing counterparts are looked at together.
+const GROUP_ENTRIES: usize = 256;
+
+/// Restores the tree with this root. Blocks: call it on a thread that may block, not on a runtime's worker.
+///
+/// # Errors
+/// Only what stops the whole run; everything about one path is in the summary.
+pub fn restore(
+    reader: &Arc<Reader>,
+    root: (Digest, u8),
+    options: &RestoreOptions,
+    progress: &RestoreProgress,
+    runtime: &Handle,
+) -> Result<RestoreSummary, RestoreError> {
+    let at = |cause| RestoreError::Target { to: options.to.clone(), cause };
+    let mut target = Target::open(&options.to).map_err(at)?;
+    if !options.in_place && !target.is_empty().map_err(at)? {
+        return Err(RestoreError::NotEmpty { to: options.to.clone() });
+    }
+    let mut run = Run {
+        reader,
+        options,
+        progress,
+        runtime,
+        target: &mut target,
+        summary: RestoreSummary::default(),
+        ancestors: Vec::new(),
+        group: Vec::new(),
+        batch: Batch::default(),
+        fetching: VecDeque::new(),
+        directories: Vec::new(),
+        aliases: HashMap::new(),
+    };
+    let mut entries = EntryStream::open(Arc::clone(reader), root.0, root.1);
+    loop {
+        if progress.stop.load(Ordering::Relaxed) {
+            return Err(RestoreError::Interrupted);
+        }
+        match runtime.block_on(entries.next()) {
+            Ok(Some(entry)) => run.take(entry)?,
+            Ok(None) => break,
+            Err(error) => run.lost(&TreePath::root(), &shudao_vault::vault::chain(&error)),
+        }
+    }
+    run.flush_group()?;
+    run.seal_batch()?;
+    while !run.fetching.is_empty() {
+        run.write_next()?;
+    }
+    run.finish_directories();
+    let summary = run.summary;
+    target.sync().map_err(at)?;
+    Ok(summary)
+}
+
+struct Run<'a> {
+    reader: &'a Arc<Reader>,
+    options: &'a RestoreOptions,
+    progress: &'a RestoreProgress,
+    runtime: &'a Handle,
+    target: &'a mut Target,
+    summary: RestoreSummary,
+    /// Directories on the way to the current path that are made only if something below them is wanted.
+    ancestors: Vec<Entry>,
+    group: Vec<(Entry, Place)>,
+    batch: Batch,
+    fetching: VecDeque<(Batch, JoinHandle<Frames>)>,
+    /// Directories made, whose metadata is set at the end, deepest last.
+    directories: Vec<Entry>,
+    /// Where the first restored member of a hard-link group is, if the group's first member was filtered out.
+    aliases: HashMap<TreePath, TreePath>,
+}
+
+impl Run<'_> {
+    fn take(&mut self, entry: Entry) -> Result<(), RestoreError> {
+        let is_directory = entry.portable.node == Node::Directory;
+        while self.ancestors.last().is_some_and(|last| !entry.path().is_within(last.path())) {
+            self.ancestors.pop();
+        }
+        let wanted = self.options.filter.wants(entry.path(), is_directory);
+        if is_directory && !wanted {
+            if !self.options.filter.drops(entry.path(), true) {
+                self.ancestors.push(entry);
+            }
+            return Ok(());
+        }
+        if !wanted {
+            return Ok(());
+        }
+        for directory in std::mem::take(&mut self.ancestors) {
+            self.make_directory(directory)?;
+        }
+        if is_directory {
+            return self.make_directory(entry);
+        }
+        match self.target.place(entry.path()) {
+            Ok(place) => self.group.push((entry, place)),
+            Err(cause) => self.lost(entry.path(), &format!("open its directory: {cause}")),
+        }
+        if self.group.len() >= GROUP_ENTRIES { self.flush_group() } else { Ok(()) }
+    }
+
+    fn make_directory(&mut self, entry: Entry) -> Result<(), RestoreError> {
+        if !entry.path().is_root() {
+            let made = self.target.place(entry.path()).and_then(|place| {
+                if self.options.in_place && look(&place, &entry)? == Existing::Different {
+                    place.unlink()?;
+                }
+                place.make_directory()
+            });
+            if let Err(cause) = made {
+                self.check_full(&cause)?;
+                self.lost(entry.path(), &format!("make the directory: {cause}"));
+                return Ok(());
+            }
+        }
+        self.summary.directories += 1;
+        self.directories.push(entry);
+        Ok(())
+    }
+
+    fn flush_group(&mut self) -> Result<(), RestoreError> {
+        let group = std::mem::take(&mut self.group);
+        let existing: Vec<io::Result<Existing>> = if self.options.in_place {
+            group.par_iter().map(|(entry, place)| look(place, entry)).collect()
+        } else {
+            group.iter().map(|_| Ok(Existing::Absent)).collect()
+        };
+        for ((entry, place), existing) in group.into_iter().zip(existing) {
+            match existing {
+                Ok(existing) => self.plan(entry, place, existing)?,
+                Err(cause) => self.lost(entry.path(), &format!("look at what stands there: {cause}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, entry: Entry, place: Place, existing: Existing) -> Result<(), RestoreError> {
+        if existing == Existing::DirectoryInTheWay {
+            self.lost(entry.path(), "a directory stands in its place; remove it, or restore with --delete");
+            return Ok(());
+        }
+        if self.plan_link(&entry, &place, existing)? {
+            return Ok(());
+        }
+        let xattrs = match self.xattrs(&entry) {
+            Ok(xattrs) => xattrs,
+            Err(error) => {
+                self.lost(entry.path(), &format!("extended attributes: {}", shudao_vault::vault::chain(&error)));
+                return Ok(());
+            }
+        };
+        if existing == Existing::Same {
+            self.keep(&entry, &place, &xattrs);
+            return Ok(());
+        }
+        match &entry.portable.node {
+            Node::File { .. } => self.plan_file(entry, place, xattrs, existing),
+            _ => self.make_special(&entry, &place, &xattrs, existing),
+        }
+    }
+
+    /// Plans a hard link if the entry is a later member of a group whose first member is restored too.
+    fn plan_link(&mut self, entry: &Entry, place: &Place, existing: Existing) -> Result<bool, RestoreError> {
+        let Some(first) = &entry.portable.first_link else { return Ok(false) };
+        let first = if self.options.filter.wants(first, false) {
+            first.clone()
+        } else if let Some(alias) = self.aliases.get(first) {
+            alias.clone()
+        } else {
+            self.aliases.insert(first.clone(), entry.path().clone());
+            return Ok(false);
+        };
+        match self.target.place(&first) {
+            Ok(first) => {
+                if existing != Existing::Absent {
+                    if is_same_inode(place, &first) {
+                        self.summary.files += 1;
+                        return Ok(true);
+                    }
+                    if let Err(cause) = place.unlink() {
+                        self.lost(entry.path(), &format!("replace it by a hard link: {cause}"));
+                        return Ok(true);
+                    }
+                }
+                self.batch.links.push(Link { path: entry.path().clone(), place: place.clone(), first });
+            }
+            Err(cause) => self.lost(entry.path(), &format!("open the first name of its hard link: {cause}")),
+        }
+        self.seal_if_full()?;
+        Ok(true)
+    }
+
+    fn keep(&mut self, entry: &Entry, place: &Place, xattrs: &XattrBytes) {
+        if !metadata_is(place, &entry.portable, xattrs) {
+            for not_set in set_metadata(place, &entry.portable, xattrs, true) {
+                self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
+            }
+        }
+        self.summary.files += 1;
+        self.summary.files_unchanged += 1;
+        self.summary.bytes += entry.size();
+        self.progress.files.fetch_add(1, Ordering::Relaxed);
+        self.progress.bytes.fetch_add(entry.size(), Ordering::Relaxed);
+    }
+
+    fn make_special(
+        &mut self,
+        entry: &Entry,
+        place: &Place,
+        xattrs: &XattrBytes,
+        existing: Existing,
+    ) -> Result<(), RestoreError> {
+        let replaced = if existing == Existing::Different { place.unlink() } else { Ok(()) };
+        match replaced.and_then(|()| place.make_special(&entry.portable)) {
+            Ok(()) => {
+                self.summary.files += 1;
+                for not_set in set_metadata(place, &entry.portable, xattrs, false) {
+                    self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
+                }
+            }
+            Err(cause) if is_device(&entry.portable.node) && cause.kind() == io::ErrorKind::PermissionDenied => {
+                self.not_set(entry.path(), format!("the device was not made: {cause}"));
+            }
+            Err(cause) => {
+                self.check_full(&cause)?;
+                self.lost(entry.path(), &format!("make it: {cause}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_file(
+        &mut self,
+        entry: Entry,
+        place: Place,
+        xattrs: XattrBytes,
+        existing: Existing,
+    ) -> Result<(), RestoreError> {
+        let manner = if existing == Existing::Patchable { Manner::Patched } else { Manner::Renamed };
+        let old = (manner == Manner::Patched).then(|| place.open(rustix::fs::OFlags::RDONLY).map(std::fs::File::from));
+        let old = old.transpose().unwrap_or(None);
+        *lock(&self.progress.current) = entry.path().to_string();
+        let path = entry.path().clone();
+        let mut stream = match ExtentStream::open(Arc::clone(self.reader), &entry.local.extents, entry.size()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.lost(&path, &format!("its extent list: {}", shudao_vault::vault::chain(&error)));
+                return Ok(());
+            }
+        };
+        let file = Arc::new(Mutex::new(Some(FileInWork::new(entry, place, xattrs, manner))));
+        self.batch.works.push(Work { file: Arc::clone(&file), parts: Vec::new(), ends: false });
+        loop {
+            let next = self.runtime.block_on(stream.next());
+            let part = match next {
+                Ok(None) => break,
+                Ok(Some((offset, extent))) => {
+                    let kept = old.as_ref().is_some_and(|file| has_extent(file, offset, &extent));
+                    if kept { Ok(Part::Kept(extent.length())) } else { part_of(&extent, self.reader) }
+                }
+                Err(error) => Err(error),
+            };
+            match part {
+                Ok(part) => self.batch.push(part),
+                Err(error) => {
+                    // What was planned of it is dropped unfinished, so nothing of it becomes visible.
+                    lock(&file).take();
+                    self.batch.works.pop();
+                    self.lost(&path, &format!("its extent list: {}", shudao_vault::vault::chain(&error)));
+                    return Ok(());
+                }
+            }
+            if self.batch.is_full() {
+                self.seal_batch()?;
+                self.batch.works.push(Work { file: Arc::clone(&file), parts: Vec::new(), ends: false });
+            }
+        }
+        if let Some(work) = self.batch.works.last_mut() {
+            work.ends = true;
+        }
+        self.seal_if_full()
+    }
+
+    fn seal_if_full(&mut self) -> Result<(), RestoreError> {
+        if self.batch.is_full() { self.seal_batch() } else { Ok(()) }
+    }
+
+    fn seal_batch(&mut self) -> Result<(), RestoreError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let fetch = batch.fetch(self.reader, self.runtime);
+        self.fetching.push_back((batch, fetch));
+        if self.fetching.len() > BATCHES_AHEAD { self.write_next() } else { Ok(()) }
+    }
+
+    fn write_next(&mut self) -> Result<(), RestoreError> {
+        let Some((batch, fetch)) = self.fetching.pop_front() else { return Ok(()) };
+        let frames = self.runtime.block_on(fetch).unwrap_or_default();
+        let written = write_batch(batch, &frames, self.reader, self.runtime, self.options.in_place);
+        self.account(written)
+    }
+
+    fn account(&mut self, written: Written) -> Result<(), RestoreError> {
+        self.summary.files += written.files;
+        self.summary.bytes += written.bytes;
+        self.summary.bytes_written += written.bytes_written;
+        self.summary.failed.extend(written.failed);
+        self.summary.metadata_not_set.extend(written.not_set);
+        self.progress.files.fetch_add(written.files, Ordering::Relaxed);
+        self.progress.bytes.fetch_add(written.bytes, Ordering::Relaxed);
+        if written.is_full { Err(RestoreError::Full { to: self.options.to.clone() }) } else { Ok(()) }
+    }
+
+    /// Sets directories' metadata, deepest first, so that nothing written below changes their times again and a
+    /// directory that we may not enter afterwards is done last.
+    fn finish_directories(&mut self) {
+        for entry in std::mem::take(&mut self.directories).into_iter().rev() {
+            let xattrs = self.xattrs(&entry).unwrap_or_default();
+            match self.target.place(entry.path()) {
+                Ok(place) if metadata_is(&place, &entry.portable, &xattrs) => {}
+                Ok(place) => {
+                    for not_set in set_metadata(&place, &entry.portable, &xattrs, self.options.in_place) {
+                        self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
+                    }
+                }
+                Err(cause) => self.not_set(entry.path(), format!("metadata: {cause}")),
+            }
+        }
+    }
+
+    fn xattrs(&self, entry: &Entry) -> shudao_vault::Result<XattrBytes> {
+        let mut values = XattrBytes::new();
+        for xattr in &entry.portable.xattrs {
+            let value = match &xattr.value {
+                XattrValue::Inline(value) => value.clone(),
+                XattrValue::Chunk { digest, .. } => {
+                    self.runtime.block_on(self.reader.chunk(ChunkSpace::Content, digest))?.to_vec()
+                }
+            };
+            values.push((xattr.name.clone(), value));
+        }
+        Ok(values)
+    }
+
+    fn check_full(&self, cause: &io::Error) -> Result<(), RestoreError> {
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Err(RestoreError::Full { to: self.options.to.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lost(&mut self, path: &TreePath, what: &str) {
+        self.summary.failed.push(PathProblem { path: path.clone(), what: what.to_owned() });
+    }
+
+    fn not_set(&mut self, path: &TreePath, what: String) {
+        self.summary.metadata_not_set.push(PathProblem { path: path.clone(), what });
+    }
+}
+
+fn is_device(node: &Node) -> bool {
+    matches!(node, Node::CharDevice { .. } | Node::BlockDevice { .. })
+}
+
+fn is_same_inode(a: &Place, b: &Place) -> bool {
+    match (a.stat(), b.stat()) {
+        (Ok(Some(a)), Ok(Some(b))) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+        _ => false,
+    }
+}

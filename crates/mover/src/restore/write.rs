@@ -1,0 +1,227 @@
+//! Writing one file: data, digest, metadata, then its name.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use bytes::Bytes;
+use rustix::fs::OFlags;
+use shudao_vault::entry::{Entry, Node};
+use shudao_vault::id::Digest;
+
+use super::target::{NotSet, Place, XattrBytes, set_metadata};
+
+/// A run of a file's bytes, in order.
+pub(super) enum Piece {
+    /// Bytes of a chunk whose own digest was checked.
+    Data(Bytes),
+    /// Not allocated.
+    Hole(u64),
+    /// Already right in the existing file; `None` where the file's digest is not computed along the way.
+    Kept(u64),
+}
+
+/// How the file's bytes get to their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Into a temporary file, checked, then renamed.
+    Renamed,
+    /// Into the existing file, checked by reading it back.
+    Patched,
+}
+
+/// A file being written, over one or several batches.
+pub(super) struct FileInWork {
+    pub(super) entry: Entry,
+    pub(super) place: Place,
+    pub(super) xattrs: XattrBytes,
+    pub(super) manner: Manner,
+    temporary: Option<Place>,
+    file: Option<File>,
+    hasher: blake3::Hasher,
+    offset: u64,
+    /// The whole file was one chunk, whose digest is the file's and was checked.
+    is_one_chunk: bool,
+    /// Bytes written so far, holes and kept ranges not counted.
+    pub(super) bytes_written: u64,
+}
+
+/// Why a file was not restored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error("{step}")]
+    Io { step: &'static str, #[source] cause: io::Error },
+    #[error("what was written has another digest than the snapshot's: expected {expected}, wrote {found}")]
+    Digest { expected: Digest, found: Digest },
+}
+
+impl WriteError {
+    pub(super) fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { cause, .. } if full.contains(&cause.kind()))
+    }
+}
+
+fn at(step: &'static str) -> impl FnOnce(io::Error) -> WriteError {
+    move |cause| WriteError::Io { step, cause }
+}
+
+impl FileInWork {
+    pub(super) fn new(entry: Entry, place: Place, xattrs: XattrBytes, manner: Manner) -> Self {
+        let hasher = blake3::Hasher::new();
+        Self {
+            entry,
+            place,
+            xattrs,
+            manner,
+            hasher,
+            temporary: None,
+            file: None,
+            offset: 0,
+            is_one_chunk: false,
+            bytes_written: 0,
+        }
+    }
+
+    /// Bytes of the file handled so far.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Writes the next pieces.
+    pub(super) fn write(&mut self, pieces: &[Piece]) -> Result<(), WriteError> {
+        if self.file.is_none() {
+            self.file = Some(self.open()?);
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        let whole = matches!(pieces, [Piece::Data(bytes)] if bytes.len() as u64 == self.entry.size());
+        for piece in pieces {
+            match piece {
+                Piece::Data(bytes) => {
+                    file.write_all_at(bytes, self.offset).map_err(at("write data"))?;
+                    // A file of one chunk has the chunk's digest, which was checked when its frame was opened.
+                    if self.manner == Manner::Renamed && !whole {
+                        self.hasher.update(bytes);
+                    }
+                    self.offset += bytes.len() as u64;
+                    self.bytes_written += bytes.len() as u64;
+                }
+                Piece::Hole(length) => {
+                    if self.manner == Manner::Renamed {
+                        hash_zeros(&mut self.hasher, *length);
+                    } else {
+                        punch(file, self.offset, *length).map_err(at("make a hole"))?;
+                    }
+                    self.offset += length;
+                }
+                Piece::Kept(length) => self.offset += length,
+            }
+        }
+        if whole && self.manner == Manner::Renamed {
+            self.is_one_chunk = true;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<File, WriteError> {
+        let handle = match self.manner {
+            Manner::Patched => self.place.open(OFlags::RDWR).map_err(at("open for patching"))?,
+            Manner::Renamed => {
+                let id: [u8; 16] = shudao_vault::suite::random();
+                let name = format!(".shudao-{}.part", shudao_vault::id::to_hex(&id));
+                let temporary = self.place.sibling(name.into_bytes());
+                let handle = temporary.create_file().map_err(at("create a temporary file"))?;
+                self.temporary = Some(temporary);
+                handle
+            }
+        };
+        let file = File::from(handle);
+        file.set_len(self.entry.size()).map_err(at("set the file's size"))?;
+        Ok(file)
+    }
+
+    /// Checks what was written, sets metadata and gives the file its name. Returns what metadata could not be set.
+    pub(super) fn finish(mut self, prune: bool) -> Result<Vec<NotSet>, WriteError> {
+        if self.file.is_none() {
+            self.file = Some(self.open()?);
+        }
+        let Node::File { digest: expected, .. } = self.entry.portable.node else { return Ok(Vec::new()) };
+        let found = match (self.manner, self.is_one_chunk) {
+            (Manner::Renamed, true) => expected,
+            (Manner::Renamed, false) => Digest(*self.hasher.finalize().as_bytes()),
+            (Manner::Patched, _) => match self.file.take() {
+                Some(file) => {
+                    file.sync_data().map_err(at("write to disk"))?;
+                    digest_of(&file).map_err(at("read back"))?
+                }
+                None => expected,
+            },
+        };
+        if found != expected {
+            return Err(WriteError::Digest { expected, found });
+        }
+        self.file = None;
+        let named = self.temporary.as_ref().unwrap_or(&self.place);
+        let not_set = set_metadata(named, &self.entry.portable, &self.xattrs, prune);
+        if let Some(temporary) = self.temporary.take()
+            && let Err(cause) = self.place.take_over(&temporary)
+        {
+            self.temporary = Some(temporary);
+            return Err(WriteError::Io { step: "give the file its name", cause });
+        }
+        Ok(not_set)
+    }
+}
+
+impl Drop for FileInWork {
+    /// A file that was not finished leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            drop(temporary.unlink());
+        }
+    }
+}
+
+/// BLAKE3 of a whole file.
+pub(super) fn digest_of(file: &File) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut buffer, offset)? {
+            0 => return Ok(Digest(*hasher.finalize().as_bytes())),
+            count => {
+                hasher.update(&buffer[..count]);
+                offset += count as u64;
+            }
+        }
+    }
+}
+
+/// Feeds `length` zero bytes to a hasher.
+pub(crate) fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while length > 0 {
+        let count = length.min(ZEROS.len() as u64);
+        hasher.update(&ZEROS[..count as usize]);
+        length -= count;
+    }
+}
+
+fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, offset, length) {
+        Ok(()) => Ok(()),
+        Err(_) => {
+            let zeros = vec![0; 64 << 10];
+            let (mut at, end) = (offset, offset + length);
+            while at < end {
+                let count = (end - at).min(zeros.len() as u64);
+                file.write_all_at(&zeros[..count as usize], at)?;
+                at += count;
+            }
+            Ok(())
+        }
+    }
+}

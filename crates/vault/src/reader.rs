@@ -1,0 +1,270 @@
+//! Reading chunks and tree nodes back: index, key, frame, digest.
+//!
+//! A chunk may stand in several places. Each place is tried until one gives bytes with the right plain digest, so a
+//! lying or damaged copy costs a second read and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::{FrameName, PlainLength, Scratch, open_frame};
+use crate::id::{Digest, KeyId, PackId, WriterId};
+use crate::index::{Index, Location};
+use crate::keys::KeyRing;
+use crate::keys::ring::ChunkSpace;
+use crate::object::pack_path;
+use crate::pack::PackHeader;
+use crate::store::Store;
+use crate::suite::ObjectKey;
+use crate::tree::NodeSource;
+
+/// Opened frames are kept up to this many plain bytes.
+const FRAME_CACHE_BYTES: usize = 48 << 20;
+
+/// Enough for every header: key tables have one or two entries until a pack was compacted.
+const HEADER_READ_BYTES: u64 = 16 << 10;
+
+/// Which frame of which pack.
+pub type FrameKey = (PackId, KeyId, u32);
+
+/// Reads content and tree nodes of one replica.
+pub struct Reader {
+    store: Store,
+    ring: Arc<KeyRing>,
+    index: Arc<Index>,
+    packs: Mutex<HashMap<PackId, Arc<PackFacts>>>,
+    frames: Mutex<FrameCache>,
+}
+
+/// A pack's size and its opened object keys.
+struct PackFacts {
+    size: u64,
+    keys: BTreeMap<KeyId, Arc<ObjectKey>>,
+}
+
+impl Reader {
+    /// A reader over `store` with the keys of `ring`.
+    pub fn new(store: Store, ring: Arc<KeyRing>, index: Arc<Index>) -> Self {
+        Self { store, ring, index, packs: Mutex::default(), frames: Mutex::default() }
+    }
+
+    /// The index that the reader looks in.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The store that the reader reads.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// All places where the chunk with this plain digest is said to be.
+    pub fn places(&self, space: ChunkSpace, digest: &Digest) -> Result<Vec<Location>> {
+        self.index.lookup(&self.ring.chunk_id(space, digest), space)
+    }
+
+    /// The chunk's bytes, whose BLAKE3 is `digest`.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] when no place is known, else the first place's error when none gives the right bytes.
+    pub async fn chunk(&self, space: ChunkSpace, digest: &Digest) -> Result<Bytes> {
+        let places = self.places(space, digest)?;
+        let mut failure = None;
+        for place in &places {
+            match self.chunk_at(place, digest).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            Error::new(Kind::Missing, format!("chunk {} is in no pack that the index knows", digest.short()))
+        }))
+    }
+
+    async fn chunk_at(&self, place: &Location, digest: &Digest) -> Result<Bytes> {
+        let frame = self.frame(place).await?;
+        let bytes = slice_of(&frame, place)?;
+        if Digest::of(&bytes) == *digest {
+            return Ok(bytes);
+        }
+        Err(Error::damaged(format!("pack {}: chunk {} has other bytes than its name", place.pack, digest.short())))
+    }
+
+    /// The plain bytes of the frame that holds `place`.
+    pub async fn frame(&self, place: &Location) -> Result<Bytes> {
+        if let Some(frame) = self.cached(place) {
+            return Ok(frame);
+        }
+        let sealed = self
+            .store
+            .read_range(&pack_path(&place.pack), place.frame_offset, u64::from(place.stored_length))
+            .await
+            .map_err(|error| error.context(format!("read pack {}", place.pack)))?;
+        let key = self.key_of(place).await?;
+        let frame = open_place(&key, place, sealed)?;
+        self.keep(place, &frame);
+        Ok(frame)
+    }
+
+    /// The frame if it was opened lately.
+    pub fn cached(&self, place: &Location) -> Option<Bytes> {
+        lock(&self.frames).get(&frame_key(place))
+    }
+
+    /// Remembers an opened frame.
+    pub fn keep(&self, place: &Location, frame: &Bytes) {
+        lock(&self.frames).put(frame_key(place), frame.clone());
+    }
+
+    /// The object key of the frame that holds `place`, from its pack's key table.
+    pub async fn key_of(&self, place: &Location) -> Result<Arc<ObjectKey>> {
+        let facts = self.facts(place).await?;
+        facts.keys.get(&place.key).cloned().ok_or_else(|| {
+            Error::damaged(format!("pack {} has no key {} that this role can open", place.pack, place.key))
+        })
+    }
+
+    /// The size of the pack that holds `place`, in bytes.
+    pub(crate) async fn pack_size(&self, place: &Location) -> Result<u64> {
+        Ok(self.facts(place).await?.size)
+    }
+
+    async fn facts(&self, place: &Location) -> Result<Arc<PackFacts>> {
+        let known = lock(&self.packs).get(&place.pack).cloned();
+        match known {
+            Some(facts) => Ok(facts),
+            None => self.load_facts(&place.pack, place.key).await,
+        }
+    }
+
+    async fn load_facts(&self, pack: &PackId, wanted: KeyId) -> Result<Arc<PackFacts>> {
+        let size = self.store.size(&pack_path(pack)).await?;
+        let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("pack {pack} is missing")))?;
+        let mut head = self.store.read_range(&pack_path(pack), 0, size.min(HEADER_READ_BYTES)).await?;
+        let needed = PackHeader::len(&head, self.ring.vault).unwrap_or(0) as u64;
+        if needed > head.len() as u64 && needed <= size {
+            head = self.store.read_range(&pack_path(pack), 0, needed).await?;
+        }
+        let header = PackHeader::decode(&head, self.ring.vault)
+            .map_err(|error| error.context(format!("read the key table of pack {pack}")))?;
+        let mut keys = BTreeMap::new();
+        for wrapped in &header.keys {
+            match self.ring.unwrap(wrapped) {
+                Ok(key) => drop(keys.insert(wrapped.id(), Arc::new(key))),
+                Err(error) if wrapped.id() == wanted => return Err(error.context(format!("open pack {pack}"))),
+                Err(_) => {}
+            }
+        }
+        let facts = Arc::new(PackFacts { size, keys });
+        lock(&self.packs).insert(*pack, Arc::clone(&facts));
+        Ok(facts)
+    }
+}
+
+impl NodeSource for Reader {
+    async fn node(&self, digest: &Digest) -> Result<Bytes> {
+        self.chunk(ChunkSpace::Metadata, digest).await
+    }
+}
+
+/// Opens the sealed bytes of `place`'s frame.
+pub fn open_place(key: &ObjectKey, place: &Location, sealed: Bytes) -> Result<Bytes> {
+    let name = FrameName { key, purpose: place.pack_kind.purpose(), counter: place.counter };
+    open_frame(name, sealed.into(), PlainLength::Exactly(place.frame_length), &mut Scratch::new())
+        .map(Bytes::from)
+        .map_err(|error| error.context(format!("pack {} is damaged at byte {}", place.pack, place.frame_offset)))
+}
+
+/// The chunk's bytes inside its opened frame.
+pub fn slice_of(frame: &Bytes, place: &Location) -> Result<Bytes> {
+    let (start, end) = (place.offset as usize, place.offset as usize + place.length as usize);
+    if end > frame.len() {
+        return Err(Error::damaged(format!("pack {}: a chunk reaches beyond its frame", place.pack)));
+    }
+    Ok(frame.slice(start..end))
+}
+
+/// Which frame `place` lies in.
+pub fn frame_key(place: &Location) -> FrameKey {
+    (place.pack, place.key, place.counter)
+}
+
+/// Whether a writer may deduplicate against what stands at `place` without reading it.
+///
+/// `trusted` are the writers whose word counts: itself and, for metadata, its named predecessors.
+pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[WriterId]) -> bool {
+    if state.bad(&place.key, u64::from(place.counter)) {
+        return false;
+    }
+    if trusted.contains(&place.writer) && trusted.contains(&place.author) {
+        return true;
+    }
+    place.pack_kind.space() == ChunkSpace::Content && (state.config().trust_writers || state.vouched(&place.pack))
+}
+
+/// Least recently used frames, bounded by their plain bytes.
+#[derive(Default)]
+struct FrameCache {
+    frames: HashMap<FrameKey, (u64, Bytes)>,
+    order: BTreeMap<u64, FrameKey>,
+    bytes: usize,
+    tick: u64,
+}
+
+impl FrameCache {
+    fn get(&mut self, key: &FrameKey) -> Option<Bytes> {
+        self.tick += 1;
+        let (used, frame) = self.frames.get_mut(key)?;
+        self.order.remove(used);
+        *used = self.tick;
+        self.order.insert(self.tick, *key);
+        Some(frame.clone())
+    }
+
+    fn put(&mut self, key: FrameKey, frame: Bytes) {
+        self.tick += 1;
+        self.bytes += frame.len();
+        if let Some((used, old)) = self.frames.insert(key, (self.tick, frame)) {
+            self.order.remove(&used);
+            self.bytes -= old.len();
+        }
+        self.order.insert(self.tick, key);
+        while self.bytes > FRAME_CACHE_BYTES && self.order.len() > 1 {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            if let Some((_, frame)) = self.frames.remove(&oldest) {
+                self.bytes -= frame.len();
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic elsewhere cannot leave these maps half-changed: every change is one insertion or removal.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u32) -> FrameKey {
+        (PackId::default(), KeyId::default(), n)
+    }
+
+    #[test]
+    fn the_frame_cache_keeps_what_was_used_last_within_its_bytes() {
+        let mut cache = FrameCache::default();
+        let frame = Bytes::from(vec![0; 16 << 20]);
+        for n in 0..3 {
+            cache.put(key(n), frame.clone());
+        }
+        assert!(cache.get(&key(0)).is_some());
+        cache.put(key(3), frame.clone());
+        assert!(cache.get(&key(1)).is_none());
+        assert!(cache.get(&key(0)).is_some());
+        assert_eq!(cache.bytes, 3 * frame.len());
+        assert_eq!(cache.order.len(), cache.frames.len());
+    }
+}

@@ -1,0 +1,93 @@
+//! One replica of a vault: an object store, the vault's description and the state that its log says.
+//!
+//! Needs no key. Everything here is read from the store and checked against signatures; nothing is listed.
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::VaultId;
+use crate::log::{self, State};
+use crate::object::{VAULT_FILE, log_path};
+use crate::store::Store;
+use crate::vault_file::VaultFile;
+
+/// A replica whose log has been read up to its head.
+#[derive(Clone)]
+pub struct Replica {
+    store: Store,
+    file: VaultFile,
+    state: State,
+}
+
+impl Replica {
+    /// Reads the vault's description and its log.
+    ///
+    /// # Errors
+    /// [`Kind::NoVault`] when there is none, [`Kind::Damaged`] when description or log contradict themselves.
+    pub async fn open(store: Store) -> Result<Self> {
+        let bytes = match store.read(VAULT_FILE).await {
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind(), Kind::Missing | Kind::NoVault) => {
+                let message = format!("there is no vault at {}", store.address());
+                return Err(Error::new(Kind::NoVault, message).because(error));
+            }
+            Err(error) => return Err(error.context(format!("open vault at {}", store.address()))),
+        };
+        let file = VaultFile::decode(&bytes).map_err(|error| {
+            error.context(format!("{VAULT_FILE} at {} is damaged or was replaced", store.address()))
+        })?;
+        let mut replica = Self { store, state: State::new(file.clone()), file };
+        replica.catch_up().await?;
+        if replica.state.next() == 0 {
+            let message = format!(
+                "the vault at {} was never finished: it has no {}",
+                replica.store.address(),
+                log_path(0)
+            );
+            return Err(Error::new(Kind::NoVault, message));
+        }
+        Ok(replica)
+    }
+
+    /// Reads log entries that were appended since.
+    pub async fn catch_up(&mut self) -> Result<()> {
+        log::catch_up(&self.store, &mut self.state).await
+    }
+
+    /// The object store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The vault's description.
+    pub fn file(&self) -> &VaultFile {
+        &self.file
+    }
+
+    /// The vault's id.
+    pub fn vault_id(&self) -> VaultId {
+        self.file.vault
+    }
+
+    /// What the log says.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Store and state for the log's client.
+    pub(crate) fn log_parts(&mut self) -> (&Store, &mut State) {
+        (&self.store, &mut self.state)
+    }
+
+    /// Puts the vault's description, which must not exist yet.
+    pub(crate) async fn claim(store: Store, file: VaultFile) -> Result<Self> {
+        let bytes = Bytes::from(file.encode());
+        match store.create(VAULT_FILE, bytes).await? {
+            crate::store::Creation::New => Ok(Self { store, state: State::new(file.clone()), file }),
+            crate::store::Creation::Exists => {
+                let message = format!("there is a vault at {} already", store.address());
+                Err(Error::new(Kind::Conflict, message))
+            }
+        }
+    }
+}

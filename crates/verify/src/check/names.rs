@@ -1,0 +1,177 @@
+//! Checking without keys: every object hashes to its name, the log holds together, and nothing that is needed is absent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
+use shudao_vault::log::Visible;
+use shudao_vault::object::{index_path, key_path, pack_path, snapshot_path};
+use shudao_vault::replica::Replica;
+use shudao_vault::segment::SegmentClear;
+use shudao_vault::session::{load_need_list, read_named};
+use shudao_vault::snapshot::SnapshotOuter;
+use shudao_vault::vault::chain;
+use shudao_vault::{Kind, Result};
+
+use super::{CheckFinding, CheckProgress, CheckReport, Severity};
+
+/// Packs read at the same time; each is held in memory whole.
+const PACKS_IN_FLIGHT_MAX: usize = 3;
+
+/// What the visible snapshots rely on, and who relies on it.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    /// Packs by id with the snapshots that list them.
+    pub(crate) packs: BTreeMap<PackId, BTreeSet<SnapshotId>>,
+    /// Packs listed by each snapshot; absent where the list could not be read.
+    pub(crate) lists: BTreeMap<SnapshotId, BTreeSet<PackId>>,
+}
+
+/// Checks a replica without any key. Reads every byte of everything needed.
+///
+/// # Errors
+/// Only what stops the check, such as a store that does not answer. Damage is in the report.
+pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<CheckReport> {
+    let mut report = CheckReport::default();
+    check_keys(replica, &mut report).await?;
+    check_segments(replica, &mut report).await?;
+    let needs = check_snapshots(replica, &mut report).await?;
+    progress.packs_total(needs.packs.len() as u64);
+    let mut packs = stream::iter(needs.packs.iter())
+        .map(|(id, needers)| async move { (id, needers, read_named(replica.store(), &pack_path(id), id).await) })
+        .buffered(PACKS_IN_FLIGHT_MAX);
+    while let Some((id, needers, read)) = packs.next().await {
+        match read {
+            Ok(bytes) => {
+                report.counts.objects_read += 1;
+                report.counts.bytes_read += bytes.len() as u64;
+                progress.pack_done(bytes.len() as u64);
+            }
+            Err(error) if stops(&error) => return Err(error),
+            Err(error) => report.findings.push(lost_pack(id, needers, &chain(&error))),
+        }
+    }
+    drop(packs);
+    note_spare_packs(replica, &needs, &mut report).await;
+    Ok(report)
+}
+
+/// Whether an error speaks of the store as a whole rather than of one object.
+pub(crate) fn stops(error: &shudao_vault::Error) -> bool {
+    !matches!(error.kind(), Kind::Missing | Kind::Damaged | Kind::Unsupported)
+}
+
+/// A needed pack that is missing or damaged.
+pub(crate) fn lost_pack(id: &PackId, needers: &BTreeSet<SnapshotId>, problem: &str) -> CheckFinding {
+    let named: Vec<_> = needers.iter().take(5).map(|id| id.short()).collect();
+    let more = needers.len().saturating_sub(named.len());
+    let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    CheckFinding {
+        object: pack_path(id),
+        problem: problem.to_owned(),
+        consequence: format!("snapshots {}{and_more} cannot be restored in full", named.join(", ")),
+        severity: Severity::Damage,
+    }
+}
+
+async fn check_keys(replica: &Replica, report: &mut CheckReport) -> Result<()> {
+    let objects: Vec<ObjectId> = replica.state().key_objects();
+    for id in objects {
+        let consequence = "whoever uses this key cannot open the vault with it";
+        read_or_report(replica, &key_path(&id), &id, consequence, report).await?;
+    }
+    Ok(())
+}
+
+async fn check_segments(replica: &Replica, report: &mut CheckReport) -> Result<()> {
+    let state = replica.state();
+    let segments: Vec<SegmentId> = state.segments_live();
+    for id in segments {
+        let consequence = "chunks that only this segment names cannot be found until the index is rebuilt";
+        let path = index_path(&id);
+        let Some(bytes) = read_or_report(replica, &path, &id, consequence, report).await? else { continue };
+        if let Err(error) = SegmentClear::decode(&bytes, replica.vault_id(), &|writer| state.verify_key(&writer)) {
+            report.findings.push(damage(path, chain(&error), consequence));
+        }
+    }
+    Ok(())
+}
+
+/// Checks snapshots and their need lists, and says what they need.
+pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport) -> Result<Needs> {
+    let mut needs = Needs::default();
+    let visible: Vec<(SnapshotId, Visible)> =
+        replica.state().visible().iter().map(|(id, visible)| (*id, visible.clone())).collect();
+    for (id, visible) in visible {
+        report.counts.snapshots += 1;
+        let path = snapshot_path(&id);
+        let consequence = format!("snapshot {} cannot be restored", id.short());
+        if let Some(bytes) = read_or_report(replica, &path, &id, &consequence, report).await? {
+            let verify_key = |writer| replica.state().verify_key(&writer);
+            if let Err(error) = SnapshotOuter::decode(&bytes, replica.vault_id(), &verify_key) {
+                report.findings.push(damage(path, chain(&error), &consequence));
+            }
+        }
+        match load_need_list(replica.store(), replica.vault_id(), visible.need_list).await {
+            Ok((packs, _)) => {
+                report.counts.objects_read += 1;
+                for pack in &packs {
+                    needs.packs.entry(*pack).or_default().insert(id);
+                }
+                needs.lists.insert(id, packs);
+            }
+            Err(error) if stops(&error) => return Err(error),
+            Err(error) => {
+                let consequence =
+                    format!("what snapshot {} needs is unknown, which blocks collection", id.short());
+                report.findings.push(damage(index_path(&visible.need_list), chain(&error), &consequence));
+            }
+        }
+    }
+    Ok(needs)
+}
+
+async fn read_or_report(
+    replica: &Replica,
+    path: &str,
+    id: &ObjectId,
+    consequence: &str,
+    report: &mut CheckReport,
+) -> Result<Option<bytes::Bytes>> {
+    match read_named(replica.store(), path, id).await {
+        Ok(bytes) => {
+            report.counts.objects_read += 1;
+            report.counts.bytes_read += bytes.len() as u64;
+            Ok(Some(bytes))
+        }
+        Err(error) if stops(&error) => Err(error),
+        Err(error) => {
+            report.findings.push(damage(path.to_owned(), chain(&error), consequence));
+            Ok(None)
+        }
+    }
+}
+
+pub(crate) fn damage(object: String, problem: String, consequence: &str) -> CheckFinding {
+    CheckFinding { object, problem, consequence: consequence.to_owned(), severity: Severity::Damage }
+}
+
+/// A list is a hint: what it shows beyond the needed packs is worth a note, never more.
+async fn note_spare_packs(replica: &Replica, needs: &Needs, report: &mut CheckReport) {
+    let Ok(listed) = replica.store().list("packs/").await else { return };
+    let spare: Vec<_> = listed
+        .iter()
+        .filter(|object| {
+            let id = object.path.rsplit('/').next().and_then(|name| name.parse::<ObjectId>().ok());
+            id.is_none_or(|id| !needs.packs.contains_key(&id))
+        })
+        .collect();
+    let Some(first) = spare.first() else { return };
+    let bytes: u64 = spare.iter().map(|object| object.bytes).sum();
+    report.findings.push(CheckFinding {
+        object: first.path.clone(),
+        problem: format!("{} packs ({bytes} bytes) are needed by no snapshot", spare.len()),
+        consequence: "a run under way may own them, otherwise the next collection frees them".to_owned(),
+        severity: Severity::Note,
+    });
+}
