@@ -1,0 +1,161 @@
+//! What a check of a vault against itself reports. Pure; the engine that reads objects is not here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; nothing is wrong.
+    Note,
+    /// Nothing is lost, but something is not as it should be.
+    Warning,
+    /// Data cannot be restored, or cannot be trusted, until this is mended.
+    Damage,
+}
+
+/// One thing that a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFinding {
+    /// The object's name in the store.
+    pub object: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What that means to whoever needs the data.
+    pub consequence: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// How much was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckCounts {
+    /// Objects whose bytes were read and held against their names.
+    pub objects_read: u64,
+    /// Objects of which only the presence was checked.
+    pub objects_present: u64,
+    /// Bytes read from the store.
+    pub bytes_read: u64,
+    /// Frames opened and held against their digests.
+    pub frames_read: u64,
+    /// Snapshots that were checked.
+    pub snapshots: u64,
+}
+
+/// The outcome of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckReport {
+    /// What was found, in the order of being found.
+    pub findings: Vec<CheckFinding>,
+    /// How much was checked.
+    pub counts: CheckCounts,
+    /// What a sample proves, where only a sample was read.
+    pub bound: Option<String>,
+}
+
+impl CheckReport {
+    /// Number of findings of this severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// The worst severity found.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).max()
+    }
+
+    /// Whether anything found means damage.
+    pub fn is_damaged(&self) -> bool {
+        self.worst() == Some(Severity::Damage)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Damage => "damage",
+        })
+    }
+}
+
+impl fmt::Display for CheckFinding {
+    /// One line: severity, object, problem, consequence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { object, problem, consequence, severity } = self;
+        write!(f, "{severity}: {object}: {problem}; {consequence}")
+    }
+}
+
+impl fmt::Display for CheckReport {
+    /// The findings, worst first, then what was checked and the verdict.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut findings: Vec<_> = self.findings.iter().collect();
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        for finding in findings {
+            writeln!(f, "{finding}")?;
+        }
+        let CheckCounts { objects_read, objects_present, bytes_read, frames_read, snapshots } = self.counts;
+        writeln!(
+            f,
+            "checked: {snapshots} snapshots, {objects_present} objects present, {objects_read} objects read \
+             ({bytes_read} bytes, {frames_read} frames)"
+        )?;
+        if let Some(bound) = &self.bound {
+            writeln!(f, "sample: {bound}")?;
+        }
+        match (self.count(Severity::Damage), self.count(Severity::Warning)) {
+            (0, 0) => write!(f, "no damage found"),
+            (0, warnings) => write!(f, "no damage found, {warnings} warnings"),
+            (damaged, _) => write!(f, "damage found: {damaged}"),
+        }
+    }
+}
+
+/// Names that must be present, each with what needs it ("snapshot 12ab34cd").
+pub type NeededNames = BTreeMap<String, BTreeSet<String>>;
+
+/// How many of those who need an object a finding names.
+const NEEDERS_NAMED_MAX: usize = 5;
+
+/// Holds the names that must be there against those that are.
+///
+/// Each absent name is damage, and says who needs it. Names that nobody needs are one note for all of them: collection
+/// frees them, and until then they may belong to a run that is not committed yet.
+pub fn compare_names(needed: &NeededNames, present: &BTreeSet<String>) -> Vec<CheckFinding> {
+    let mut findings: Vec<_> = needed
+        .iter()
+        .filter(|(name, _)| !present.contains(*name))
+        .map(|(name, needers)| CheckFinding {
+            object: name.clone(),
+            problem: "is missing".into(),
+            consequence: format!("{} cannot be restored in full", list(needers)),
+            severity: Severity::Damage,
+        })
+        .collect();
+    let mut spare = present.iter().filter(|name| !needed.contains_key(*name));
+    if let Some(first) = spare.next() {
+        let others = spare.count();
+        findings.push(CheckFinding {
+            object: first.clone(),
+            problem: if others == 0 {
+                "is needed by nothing".into()
+            } else {
+                format!("and {others} others are needed by nothing")
+            },
+            consequence: "a run under way may own them, otherwise the next collection frees them".into(),
+            severity: Severity::Note,
+        });
+    }
+    findings
+}
+
+fn list(needers: &BTreeSet<String>) -> String {
+    let named: Vec<&str> = needers.iter().take(NEEDERS_NAMED_MAX).map(String::as_str).collect();
+    match needers.len() - named.len() {
+        _ if named.is_empty() => "what needs it".into(),
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
