@@ -1,0 +1,205 @@
+//! How an object comes to stand in a directory: whole, durable, and never over another one.
+//!
+//! ```text
+//! 1  the name is taken?  sync its directory, answer Exists
+//! 2  tmp/<pid>-<n>       created exclusively, written, fsync
+//! 3  directories         made where missing; each one synced into its parent once per store
+//! 4  renameat2 NOREPLACE (or link and unlink)    taken meanwhile: sync its directory, answer Exists
+//! 5  the directory       fsync, answer New
+//! ```
+//!
+//! A crash before 4 leaves a file in `tmp/` that nobody reads; after 4 the object is whole, because 2 synced it, and
+//! whoever answers for it has synced its directory.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Kind, Result};
+
+use super::super::{Creation, name};
+use super::failure::{failed, unsynced};
+
+/// What one store remembers between writes.
+#[derive(Default)]
+pub(super) struct Writing {
+    temporaries: AtomicU64,
+    /// Directories whose own entries are known to be synced, up to the root.
+    durable: Mutex<HashSet<PathBuf>>,
+    /// Free bytes of the pretended disk, when a test sets them.
+    #[cfg(test)]
+    pub(super) room: Mutex<Option<usize>>,
+}
+
+/// A file in `tmp/`; removed when dropped, unless it became an object.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone already after a rename; what cannot be removed is cleared away by a later run.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Writing {
+    /// Creates `path` below `root`.
+    pub(super) fn create(&self, root: &Path, path: &str, bytes: &[u8]) -> Result<Creation> {
+        let target = root.join(path);
+        let directory = target.parent().unwrap_or(root);
+        if is_taken(&target, path)? {
+            self.settle(root, directory, path)?;
+            return Ok(Creation::Exists);
+        }
+        let temporary = self.write_temporary(root, path, bytes)?;
+        self.make_directory(root, directory, path)?;
+        let creation = match place(&temporary.path, &target) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Somebody removed an empty directory that this store remembered.
+                self.durable().clear();
+                self.make_directory(root, directory, path)?;
+                place(&temporary.path, &target).map_err(|error| vanished(path, error))?
+            }
+            Err(error) => return Err(failed("create", path, error)),
+            Ok(creation) => creation,
+        };
+        sync_directory(directory).map_err(|error| unsynced(path, error))?;
+        Ok(creation)
+    }
+
+    /// Makes an object that another process may have placed a moment ago as durable as one of ours.
+    fn settle(&self, root: &Path, directory: &Path, path: &str) -> Result<()> {
+        self.make_directory(root, directory, path)?;
+        sync_directory(directory).map_err(|error| unsynced(path, error))
+    }
+
+    fn write_temporary(&self, root: &Path, path: &str, bytes: &[u8]) -> Result<Temporary> {
+        let mut temporary = self.open_temporary(root).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::new(Kind::NoVault, format!("there is no directory {}", root.display()))
+            }
+            _ => failed("create", path, error),
+        })?;
+        self.write_all(&mut temporary.file, bytes)
+            .and_then(|()| temporary.file.sync_all())
+            .map_err(|error| failed("create", path, error))?;
+        Ok(temporary)
+    }
+
+    fn open_temporary(&self, root: &Path) -> io::Result<Temporary> {
+        let directory = root.join(name::TEMPORARY);
+        let mut made = false;
+        loop {
+            let n = self.temporaries.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("{}-{n}", std::process::id()));
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                Ok(file) => return Ok(Temporary { path, file }),
+                // A process of the same number, on this host or another, was here before.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && !made => {
+                    make(&directory)?;
+                    made = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn write_all(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(room) = *self.room.lock().unwrap()
+            && bytes.len() > room
+        {
+            file.write_all(&bytes[..room])?;
+            return Err(Errno::NOSPC.into());
+        }
+        #[cfg(not(test))]
+        let _ = self;
+        file.write_all(bytes)
+    }
+
+    /// Makes `directory` below `root` and syncs every step of the way to it, once for each directory: one that is
+    /// there may have been made a moment ago by a process that has not synced it yet.
+    fn make_directory(&self, root: &Path, directory: &Path, path: &str) -> Result<()> {
+        if self.durable().contains(directory) {
+            return Ok(());
+        }
+        let mut way: Vec<&Path> = directory.ancestors().take_while(|ancestor| *ancestor != root).collect();
+        way.reverse();
+        for step in way {
+            make(step).map_err(|error| failed("make the directory of", path, error))?;
+            let parent = step.parent().unwrap_or(root);
+            sync_directory(parent).map_err(|error| unsynced(path, error))?;
+        }
+        self.durable().insert(directory.to_owned());
+        Ok(())
+    }
+
+    fn durable(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        // Every change of the set is a single call, so a panic elsewhere leaves it whole.
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+fn is_taken(target: &Path, path: &str) -> Result<bool> {
+    match target.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(_) => Err(Error::damaged(format!("create {path}: something else than a file stands there"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("create", path, error)),
+    }
+}
+
+/// Gives the synced file its name, if the name is free.
+fn place(temporary: &Path, target: &Path) -> io::Result<Creation> {
+    match rustix::fs::renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Creation::New),
+        Err(Errno::EXIST) => Ok(Creation::Exists),
+        // The file system (NFS, some FUSE) or the kernel has no such rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link(temporary, target),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same by a hard link. The caller removes the temporary name.
+pub(super) fn link(temporary: &Path, target: &Path) -> io::Result<Creation> {
+    match rustix::fs::linkat(CWD, temporary, CWD, target, AtFlags::empty()) {
+        Ok(()) => Ok(Creation::New),
+        // NFS may lose the answer and refuse its own repetition; the count of names tells.
+        Err(Errno::EXIST) if temporary.symlink_metadata()?.nlink() == 2 => Ok(Creation::New),
+        Err(Errno::EXIST) => Ok(Creation::Exists),
+        Err(Errno::PERM | Errno::MLINK) => Err(Errno::OPNOTSUPP.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the entries of `directory` durable. File systems without such a call answer that it is invalid; they keep
+/// what promise they have without it.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    match synced.as_ref().map_err(|error| error.raw_os_error().map(Errno::from_raw_os_error)) {
+        Err(Some(Errno::INVAL | Errno::OPNOTSUPP)) => Ok(()),
+        _ => synced,
+    }
+}
+
+fn vanished(path: &str, error: io::Error) -> Error {
+    let message = format!("create {path}: its file or its directory was removed while it was made");
+    Error::new(Kind::Unavailable, message).because(error)
+}

@@ -1,0 +1,55 @@
+//! A store in memory, for tests: as strict as the strictest real one.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::error::Result;
+
+use super::{Creation, Listed, missing, range_of};
+
+#[derive(Default)]
+pub(super) struct Memory {
+    objects: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl Memory {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        // Every change of the map is a single call, so a panic elsewhere leaves it whole.
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn read(&self, path: &str) -> Result<Bytes> {
+        self.objects().get(path).cloned().ok_or_else(|| missing(path))
+    }
+
+    pub(super) fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Bytes> {
+        let bytes = self.read(path)?;
+        Ok(bytes.slice(range_of(path, bytes.len() as u64, offset, len)?))
+    }
+
+    pub(super) fn size(&self, path: &str) -> Option<u64> {
+        self.objects().get(path).map(|bytes| bytes.len() as u64)
+    }
+
+    pub(super) fn create(&self, path: &str, bytes: Bytes) -> Creation {
+        let mut objects = self.objects();
+        if objects.contains_key(path) {
+            return Creation::Exists;
+        }
+        // A copy of its own: a store never shares memory with what is still being changed elsewhere.
+        objects.insert(path.to_owned(), Bytes::copy_from_slice(&bytes));
+        Creation::New
+    }
+
+    pub(super) fn delete(&self, path: &str) {
+        self.objects().remove(path);
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> Vec<Listed> {
+        let objects = self.objects();
+        let inside = objects.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
+        inside.map(|(path, bytes)| Listed { path: path.clone(), bytes: bytes.len() as u64 }).collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! A store over the network, through opendal.
+//!
+//! opendal does the protocols: signing, requests, XML. What it is not asked to do: retry, time out, split objects,
+//! find credentials. An object is one buffer and one write; a writer that returned an error is dropped and the
+//! object is started again, because such a writer could otherwise finish with a hole.
+
+mod failure;
+mod service;
+mod transport;
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use opendal::options::{ListOptions, WriteOptions};
+use opendal::{ErrorKind, Operator};
+
+use crate::error::{Error, Kind, Result};
+
+use super::address::RemotePlace;
+use super::backend::Trust;
+use super::options::{StoreOptions, Timeouts};
+use super::{Creation, Listed, OBJECT_BYTES_MAX, ends_at, too_long};
+
+/// The network backend.
+pub(super) struct Remote {
+    operator: Operator,
+    /// The address without secrets, for error messages.
+    shown: String,
+    timeouts: Timeouts,
+}
+
+impl Remote {
+    /// A backend for `place`; nothing is sent.
+    pub(super) async fn open(place: &RemotePlace, options: &StoreOptions) -> Result<Self> {
+        let service = service::Settings::resolve(place, options)?;
+        let client = transport::client(options, service.is_plain_text()).await?;
+        let shown = place.to_string();
+        let operator = service.operator().map_err(|error| {
+            Error::new(Kind::Input, format!("open {shown}: {}", failure::describe(&error)))
+        })?;
+        let operator = operator.with_context(transport::context(client));
+        Ok(Self { operator, shown, timeouts: options.timeouts })
+    }
+
+    pub(super) fn claims_create_if_absent(&self) -> bool {
+        self.operator.info().capability().write_with_if_not_exists
+    }
+
+    pub(super) async fn read(&self, path: &str) -> Result<Bytes> {
+        let bytes = self.collect(path, .., OBJECT_BYTES_MAX).await?;
+        if bytes.len() as u64 > OBJECT_BYTES_MAX {
+            return Err(too_long(path));
+        }
+        Ok(bytes)
+    }
+
+    pub(super) async fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Bytes> {
+        let end = offset.checked_add(len).ok_or_else(|| ends_at(path, u64::MAX, offset, len))?;
+        let bytes = self.collect(path, offset..end, len).await?;
+        let got = bytes.len() as u64;
+        if got < len {
+            return Err(ends_at(path, offset + got, offset, len));
+        }
+        if got > len {
+            let message = format!("read {path} at {}: the store ignores ranges", self.shown);
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+        Ok(bytes)
+    }
+
+    /// What the store sends for `range`, cut off soon after `most` bytes: a length that a server announces is not
+    /// believed before it came.
+    async fn collect(&self, path: &str, range: impl std::ops::RangeBounds<u64>, most: u64) -> Result<Bytes> {
+        let opened = async { self.operator.reader(path).await?.into_stream(range).await };
+        let mut stream = self.answered("read", path, opened).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(buffer) = self.answered("read", path, stream.try_next()).await? {
+            for piece in buffer {
+                bytes.extend_from_slice(&piece);
+            }
+            if bytes.len() as u64 > most {
+                break;
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    pub(super) async fn size(&self, path: &str) -> Result<Option<u64>> {
+        match self.answered("look at", path, self.operator.stat(path)).await {
+            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Err(error) if error.kind() == Kind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn create(&self, path: &str, bytes: Bytes, trust: Trust) -> Result<Creation> {
+        if trust != Trust::Atomic && self.size(path).await?.is_some() {
+            return Ok(Creation::Exists);
+        }
+        let if_not_exists = trust != Trust::Never && self.claims_create_if_absent();
+        let deadline = self.timeouts.deadline(bytes.len() as u64);
+        let options = WriteOptions { if_not_exists, ..WriteOptions::default() };
+        let write = self.operator.write_options(path, bytes, options);
+        match self.within(deadline, "create", path, write).await? {
+            Ok(_) => Ok(Creation::New),
+            Err(error) if if_not_exists && is_taken(&error) => Ok(Creation::Exists),
+            Err(error) => Err(self.failed("create", path, &error)),
+        }
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<()> {
+        match self.answered("delete", path, self.operator.delete(path)).await {
+            Err(error) if error.kind() == Kind::Missing => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let options = ListOptions { recursive: true, ..ListOptions::default() };
+        let mut listed = Vec::new();
+        let opened = self.answered("list", prefix, self.operator.lister_options(prefix, options)).await;
+        let mut lister = match opened {
+            Err(error) if error.kind() == Kind::Missing => return Ok(listed),
+            other => other?,
+        };
+        loop {
+            match self.answered("list", prefix, lister.try_next()).await {
+                Ok(Some(entry)) if entry.metadata().is_file() => {
+                    let bytes = entry.metadata().content_length();
+                    listed.push(Listed { path: entry.path().to_owned(), bytes });
+                }
+                Ok(Some(_)) => {}
+                // A directory that is not there is an empty one.
+                Err(error) if error.kind() == Kind::Missing => return Ok(listed),
+                Ok(None) => return Ok(listed),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One answer, or one piece of it, within the time for an answer.
+    async fn answered<T>(
+        &self,
+        verb: &str,
+        path: &str,
+        future: impl Future<Output = opendal::Result<T>>,
+    ) -> Result<T> {
+        let result = self.within(self.timeouts.answer, verb, path, future).await?;
+        result.map_err(|error| self.failed(verb, path, &error))
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Duration,
+        verb: &str,
+        path: &str,
+        future: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::time::timeout(deadline, future).await.map_err(|_| {
+            let seconds = deadline.as_secs();
+            let message = format!("{verb} {path} at {}: no answer within {seconds} s", self.shown);
+            Error::new(Kind::Unavailable, message)
+        })
+    }
+
+    fn failed(&self, verb: &str, path: &str, error: &opendal::Error) -> Error {
+        failure::failed(&format!("{verb} {path} at {}", self.shown), error)
+    }
+}
+
+fn is_taken(error: &opendal::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists)
+}
