@@ -73,6 +73,14 @@ id_type!(
     SessionId, 16
 );
 id_type!(
+    /// A key slot; stays the same when the slot is sealed anew. Random.
+    SlotId, 16
+);
+id_type!(
+    /// One client: a state directory. Random.
+    ClientId, 16
+);
+id_type!(
     /// A source, opaque to anyone without the vault's keys: a keyed hash of its name.
     SourceId, 16
 );

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`id`], [`codec`], [`object`], [`error`] | the words every other module uses |
-//! | [`suite`], [`keys`] | cryptography behind one door; who may open what |
+//! | [`suite`], [`keys`], [`vault_file`] | cryptography behind one door; who may open what |
 //! | [`store`] | the only door to object storage |
 //! | [`entry`], [`tree`], [`roots`], [`snapshot`] | what a snapshot says about a source |
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |

@@ -63,6 +63,22 @@ pub fn open<'a>(
     vault: VaultId,
     what: &'static str,
 ) -> Result<Decoder<'a>> {
+    let (input, is_newer) = open_any_version(bytes, kind, vault, what)?;
+    if is_newer {
+        let message = format!("decode {what}: its format version is newer; a newer shudao is needed");
+        return Err(Error::new(Kind::Unsupported, message));
+    }
+    Ok(input)
+}
+
+/// The same for objects whose outer layout is that of all versions (log entries and statements): also says whether the
+/// version is newer than this build's.
+pub(crate) fn open_any_version<'a>(
+    bytes: &'a [u8],
+    kind: ObjectKind,
+    vault: VaultId,
+    what: &'static str,
+) -> Result<(Decoder<'a>, bool)> {
     let mut input = Decoder::new(bytes, what);
     if &input.array::<6>()? != MAGIC {
         return Err(input.error("does not begin with the vault's magic"));
@@ -71,16 +87,14 @@ pub fn open<'a>(
         return Err(input.error("is an object of another kind"));
     }
     let (version, suite) = (input.u8()?, input.u8()?);
-    if version > FORMAT_VERSION || suite != SUITE_STD_1 {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format!("decode {what}: format version {version}, suite {suite}: a newer shudao is needed"),
-        ));
+    if suite != SUITE_STD_1 {
+        let message = format!("decode {what}: suite {suite}: a newer shudao is needed");
+        return Err(Error::new(Kind::Unsupported, message));
     }
     if input.array()? != vault.0 {
         return Err(input.error("belongs to another vault"));
     }
-    Ok(input)
+    Ok((input, version > FORMAT_VERSION))
 }
 
 /// Appends the trailer: BLAKE3 of all bytes so far.

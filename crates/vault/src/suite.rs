@@ -4,6 +4,7 @@
 //! place to go. Specification: `docs/format/keys.md`. Secrets are wiped when dropped and never printed.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::agreement::{PrivateKey, X25519};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use aws_lc_rs::{digest, hkdf};
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256 as HPKE;
@@ -391,6 +392,14 @@ pub fn generate_read_pair() -> (ReadPublic, ReadSecret) {
     )
 }
 
+/// The public half of `secret`.
+pub fn public_of(secret: &ReadSecret) -> ReadPublic {
+    let key =
+        PrivateKey::from_private_key(&X25519, &secret.0.0).expect("every 32 bytes are an X25519 secret");
+    let public = key.compute_public_key().expect("an X25519 secret has a public key");
+    ReadPublic(public.as_ref().try_into().expect("an X25519 public key has 32 bytes"))
+}
+
 /// HPKE base mode, single shot: encapsulated secret followed by the ciphertext.
 pub fn hpke_seal(to: &ReadPublic, info: &[u8], associated: &[u8], plain: &[u8]) -> Vec<u8> {
     let (encapsulated, sealed) =
@@ -403,6 +412,46 @@ pub fn hpke_open(with: &ReadSecret, info: &[u8], associated: &[u8], sealed: &[u8
     let (encapsulated, sealed) = sealed.split_at_checked(HPKE_PUBLIC_BYTES)?;
     let secret = HpkePrivateKey::from(with.0.0.to_vec());
     HPKE.open(&EncapsulatedSecret(encapsulated.to_vec()), info, associated, sealed, &secret).ok()
+}
+
+/// What Argon2id may cost: memory in KiB, passes over it, lanes. Only values within bounds exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfCost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl KdfCost {
+    /// What new passphrase slots cost: 128 MiB, 3 passes, 1 lane.
+    pub const STANDARD: Self = Self { memory_kib: 128 << 10, passes: 3, lanes: 1 };
+
+    /// A cost of at most 1 GiB, 10 passes and 8 lanes; `None` beyond, or below what Argon2 can do.
+    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Option<Self> {
+        let legal = (1..=8).contains(&lanes)
+            && (1..=10).contains(&passes)
+            && (8 * lanes..=1 << 20).contains(&memory_kib);
+        legal.then_some(Self { memory_kib, passes, lanes })
+    }
+
+    /// (memory in KiB, passes, lanes).
+    pub fn parameters(&self) -> (u32, u32, u32) {
+        (self.memory_kib, self.passes, self.lanes)
+    }
+}
+
+/// Argon2id of a passphrase; [`Kind::Unavailable`] if this machine has not the memory that `cost` asks for.
+pub fn stretch(passphrase: &[u8], salt: &[u8; 32], cost: KdfCost) -> Result<Secret> {
+    let params = argon2::Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32))
+        .expect("a cost exists only within bounds");
+    let mut out = Secret([0; 32]);
+    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into(passphrase, salt, &mut out.0)
+        .map_err(|_| {
+            let mib = cost.memory_kib >> 10;
+            Error::new(Kind::Unavailable, format!("stretch the passphrase: {mib} MiB of memory are needed"))
+        })?;
+    Ok(out)
 }
 
 /// Seals under a key that is used for nothing else, ever (fresh salt or fresh secret): the nonce is zero.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ChunkId, Digest, SourceId, VaultId, WriterId};
+use crate::keys::bundle::{Bundle, Grant};
 use crate::suite::{
     ObjectKey, ReadPublic, ReadSecret, Secret, SigningKey, WrappedKey, Wrapping, WrappingName, forbidden,
+    generate_read_pair,
 };
 
 /// What a key's holder may do. Rights are bits in its certificate; a role is a preset of them.
@@ -27,6 +29,20 @@ impl Role {
             Self::Writer => "writer",
             Self::Keeper => "keeper",
         }
+    }
+
+    /// The role's number in stored bytes.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Owner => 1,
+            Self::Writer => 2,
+            Self::Keeper => 3,
+        }
+    }
+
+    /// The role with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Owner, Self::Writer, Self::Keeper].into_iter().find(|role| role.number() == number)
     }
 }
 
@@ -80,6 +96,61 @@ pub fn index_key(metadata: &Secret) -> Secret {
 }
 
 impl KeyRing {
+    /// An owner's ring of fresh secrets for a new vault, each of generation 1.
+    pub fn create(vault: VaultId) -> Self {
+        let (public, secret) = generate_read_pair();
+        let metadata = Secret::generate();
+        Self {
+            vault,
+            role: Role::Owner,
+            signing: SigningKey::generate(),
+            chunk_id: Secret::generate(),
+            gear: Some(Secret::generate()),
+            boundary: Some(Secret::generate()),
+            read_public: (1, public),
+            read_secrets: BTreeMap::from([(1, secret)]),
+            trees: BTreeMap::new(),
+            index: BTreeMap::from([(1, index_key(&metadata))]),
+            metadata: BTreeMap::from([(1, metadata)]),
+            predecessors: Vec::new(),
+        }
+    }
+
+    /// A ring of `role` for a new holder with a fresh signing key; for [`Role::Owner`], this ring itself, because a
+    /// vault has one owner key. A writer gets its own and its predecessors' tree keys of every generation.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] unless this is an owner's ring.
+    pub fn issue(&self, role: Role, predecessors: &[WriterId]) -> Result<Self> {
+        if role == Role::Owner {
+            return if self.role == role { Ok(self.clone()) } else { Err(forbidden("issue keys")) };
+        }
+        let signing = SigningKey::generate();
+        let grant = Grant { role, holder: signing.verify_key().writer_id(), predecessors };
+        Ok(Bundle::derive(self, &grant)?.with_signing(signing))
+    }
+
+    /// Adds a read and a metadata generation: what is written from now on is sealed to the new ones.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] unless this is an owner's ring.
+    pub fn rotate(&mut self) -> Result<()> {
+        if self.role != Role::Owner {
+            return Err(forbidden("rotate keys"));
+        }
+        let newest = self.metadata.keys().chain(self.read_secrets.keys()).max().copied().unwrap_or(0);
+        let generation = newest
+            .checked_add(1)
+            .ok_or_else(|| Error::new(Kind::Input, "rotate keys: there is no generation after the newest"))?;
+        let (public, secret) = generate_read_pair();
+        let metadata = Secret::generate();
+        self.read_public = (generation, public);
+        self.read_secrets.insert(generation, secret);
+        self.index.insert(generation, index_key(&metadata));
+        self.metadata.insert(generation, metadata);
+        Ok(())
+    }
+
     /// The id of the ring's holder.
     pub fn writer_id(&self) -> WriterId {
         self.signing.verify_key().writer_id()

@@ -1,0 +1,463 @@
+//! The fold: one entry judged on the state before it, and its effect.
+//!
+//! Pure: bytes in, a verdict out. An entry that is garbage or breaks a rule has no effect for anyone; the chain goes on
+//! over its bytes all the same.
+
+use std::fmt;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{KeyId, ObjectId, PackId, ReplicaId, SessionId, SnapshotId, WriterId};
+use crate::keys::{Certificate, Rights};
+use crate::log::config::Config;
+use crate::log::entry::Envelope;
+use crate::log::op::{self, Op};
+use crate::log::state::{Session, SessionState, Standing, State, Visible};
+use crate::log::statement::{
+    Body, CommitStatement, KeyPresence, Reading, SignedStatement, Statement, Subject,
+};
+
+/// The verdict on an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Folded {
+    /// It had its effect.
+    Applied(OpKind),
+    /// It has none, for this reason.
+    Ignored(Reason),
+}
+
+/// What an entry did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the operations and statements")]
+pub enum OpKind {
+    Birth,
+    Begin,
+    Commit,
+    Forget,
+    Hold,
+    Release,
+    Vouch,
+    Bad,
+    Key,
+    Config,
+}
+
+/// Why an entry has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It is no entry of this log: undecodable, misplaced, of an unknown author, or not signed by it.
+    Garbage(String),
+    /// Its author has not the right.
+    Forbidden {
+        /// The author.
+        author: WriterId,
+        /// What it tried.
+        what: &'static str,
+    },
+    /// It breaks a rule of the fold.
+    Rule(&'static str),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Garbage(problem) => write!(f, "it is no entry of this log: {problem}"),
+            Self::Forbidden { author, what } => write!(f, "key {author} has not the right to {what}"),
+            Self::Rule(rule) => f.write_str(rule),
+        }
+    }
+}
+
+/// What judging found: an effect to apply, or none.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The entry is valid here and will do this.
+    Valid(Change),
+    /// It has no effect.
+    Void(Reason),
+}
+
+/// The effect of a valid entry. Only [`State::judge`] makes one, for the state that it judged on.
+#[derive(Debug)]
+pub struct Change(Effect);
+
+#[derive(Debug)]
+enum Effect {
+    Birth { replica: ReplicaId, name: String, config: Config, serial: u64 },
+    Begin { id: SessionId, session: Session },
+    Commit { snapshot: SnapshotId, visible: Visible },
+    Forget(Vec<SnapshotId>),
+    Hold { snapshot: SnapshotId, serial: u64, held: bool },
+    Vouch(Vec<PackId>),
+    Bad(Vec<(KeyId, u64)>),
+    Key { subject: Subject, serial: u64, standing: Standing, certificate: Option<Certificate> },
+    Config { config: Config, serial: u64 },
+}
+
+/// Stops judging: the entry is void, or the log cannot be folded on.
+enum Stop {
+    Void(Reason),
+    Fatal(Error),
+}
+
+type Judged<T> = std::result::Result<T, Stop>;
+
+fn garbage<T>(problem: impl Into<String>) -> Judged<T> {
+    Err(Stop::Void(Reason::Garbage(problem.into())))
+}
+
+fn rule<T>(rule: &'static str) -> Judged<T> {
+    Err(Stop::Void(Reason::Rule(rule)))
+}
+
+fn readable<T>(result: Result<T>) -> Judged<T> {
+    result.or_else(|error| garbage(error.to_string()))
+}
+
+impl State {
+    /// Folds entry `n`, which must be [`State::next`].
+    ///
+    /// # Errors
+    /// The state is unchanged. [`Kind::Damaged`] if the chain is broken or entry 0 is no birth by the owner;
+    /// [`Kind::Unsupported`] for what only a newer version understands; [`Kind::Bug`] for another `n`.
+    pub fn fold(&mut self, n: u64, bytes: &[u8]) -> Result<Folded> {
+        let verdict = self.judge(n, bytes)?;
+        self.head = *blake3::hash(bytes).as_bytes();
+        self.next += 1;
+        Ok(match verdict {
+            Verdict::Valid(change) => Folded::Applied(self.apply(change)),
+            Verdict::Void(reason) => Folded::Ignored(reason),
+        })
+    }
+
+    /// What entry `n` with these bytes would do on this state.
+    ///
+    /// # Errors
+    /// As [`State::fold`].
+    pub fn judge(&self, n: u64, bytes: &[u8]) -> Result<Verdict> {
+        if n != self.next {
+            let message = format!("fold log entry {n}: the next one is {}", self.next);
+            return Err(Error::new(Kind::Bug, message));
+        }
+        match self.effect(bytes) {
+            Ok(effect) => Ok(Verdict::Valid(Change(effect))),
+            Err(Stop::Fatal(error)) => Err(error),
+            Err(Stop::Void(reason)) if n == 0 => Err(Error::damaged(format!(
+                "fold log entry 0: it is no birth of a replica by the vault's owner: {reason}"
+            ))),
+            Err(Stop::Void(reason)) => Ok(Verdict::Void(reason)),
+        }
+    }
+
+    fn effect(&self, bytes: &[u8]) -> Judged<Effect> {
+        let envelope = readable(Envelope::decode(bytes, self.file.vault))?;
+        if envelope.n != self.next {
+            return garbage(format!("it was made for place {}", envelope.n));
+        }
+        if self.replica.is_some_and(|replica| replica != envelope.replica) {
+            return garbage("it was made for another replica");
+        }
+        let author = envelope.author;
+        let (Some(rights), Some(key)) = (self.rights(author), self.verify_key(author)) else {
+            return garbage(format!("its author {author} is not certified"));
+        };
+        if !envelope.is_signed_by(&key) {
+            return garbage(format!("it is not signed by {author}, whom it names"));
+        }
+        if envelope.previous != self.head {
+            // Its author saw another entry below: what was replaced, or went back, only people can find out.
+            return Err(Stop::Fatal(Error::damaged(format!(
+                "fold log entry {}: it does not follow the entry before it; the log was altered or went back \
+                 (signed by {author})",
+                self.next
+            ))));
+        }
+        match readable(envelope.op())? {
+            Some(op) => self.effect_of(op, &envelope, rights),
+            None => self.future(author, rights, envelope.op_number()),
+        }
+    }
+
+    /// Stops for what a newer version may mean; garbage if the author cannot speak for one (`log.md` section 5).
+    fn future<T>(&self, author: WriterId, rights: Rights, op: u8) -> Judged<T> {
+        let reserved = op::reserved(op).is_some_and(|right| rights.allow(right));
+        if reserved || self.speaks_of_the_future(author, rights) {
+            let message = format!("fold log entry {}: operation {op}; a newer shudao is needed", self.next);
+            return Err(Stop::Fatal(Error::new(Kind::Unsupported, message)));
+        }
+        garbage(format!("operation {op} is unknown"))
+    }
+
+    fn speaks_of_the_future(&self, author: WriterId, rights: Rights) -> bool {
+        author == self.file.owner_id() || rights.has_unknown()
+    }
+
+    fn effect_of(&self, op: Op, envelope: &Envelope<'_>, rights: Rights) -> Judged<Effect> {
+        let author = envelope.author;
+        let need = |right: Rights, what: &'static str| {
+            if rights.allow(right) { Ok(()) } else { Err(Stop::Void(Reason::Forbidden { author, what })) }
+        };
+        if self.next == 0 && !matches!(op, Op::Birth { .. }) {
+            return rule("the first entry must be a birth");
+        }
+        match op {
+            Op::Birth { replica, name, config } => self.birth(envelope, replica, name, &config),
+            Op::Begin { session, source, parent } => {
+                need(Rights::BEGIN, "begin a session")?;
+                if self.sessions.contains_key(&session) {
+                    return rule("the session id was used before");
+                }
+                if let Some(parent) = parent {
+                    match self.visible.get(&parent) {
+                        None => return rule("the session's parent is not visible"),
+                        Some(visible) if visible.source != source => {
+                            return rule("the session's parent is of another source");
+                        }
+                        Some(_) => {}
+                    }
+                }
+                let state = SessionState::Open;
+                let begun = Session { author, source, parent, begun: self.next, state };
+                Ok(Effect::Begin { id: session, session: begun })
+            }
+            Op::Commit { session, statement } => {
+                need(Rights::COMMIT, "commit")?;
+                self.commit(author, session, &statement)
+            }
+            Op::Forget { snapshots } => {
+                need(Rights::FORGET, "forget")?;
+                if snapshots.iter().any(|snapshot| self.is_held(snapshot)) {
+                    return rule("a snapshot to be forgotten is held");
+                }
+                Ok(Effect::Forget(snapshots))
+            }
+            Op::Publish { statement } => self.publish(&statement),
+        }
+    }
+
+    fn birth(
+        &self,
+        envelope: &Envelope<'_>,
+        replica: ReplicaId,
+        name: String,
+        config: &SignedStatement,
+    ) -> Judged<Effect> {
+        if self.next != 0 || envelope.author != self.file.owner_id() || envelope.replica != replica {
+            return rule("a birth is the owner's entry 0, for its own replica");
+        }
+        let statement = self.statement(config)?;
+        match statement.body {
+            Body::Config(config) if statement.author == envelope.author && statement.serial > 0 => {
+                Ok(Effect::Birth { replica, name, config, serial: statement.serial })
+            }
+            _ => rule("a birth carries the owner's config statement"),
+        }
+    }
+
+    fn commit(&self, author: WriterId, session: SessionId, statement: &SignedStatement) -> Judged<Effect> {
+        let Some(begun) = self.sessions.get(&session) else {
+            return rule("the commit's session was never begun");
+        };
+        if begun.state != SessionState::Open {
+            return rule("the commit's session is closed");
+        }
+        if begun.author != author {
+            return rule("the commit's session was begun by another key");
+        }
+        let statement = self.statement(statement)?;
+        let Statement { author: signer, time, serial: _, body: Body::Commit(commit) } = statement else {
+            return rule("a commit carries a commit statement");
+        };
+        let CommitStatement { snapshot, source, sequence, need_list, segments } = commit;
+        if signer != author {
+            return rule("the commit's statement is by another key");
+        }
+        if source != begun.source {
+            return rule("the commit is of another source than its session");
+        }
+        if self.forgotten.contains(&snapshot) {
+            return rule("the snapshot was forgotten here");
+        }
+        if self.visible.contains_key(&snapshot) {
+            return rule("the snapshot is visible already");
+        }
+        let n = self.next;
+        let visible = Visible { session, author, source, sequence, segments, need_list, n, time };
+        Ok(Effect::Commit { snapshot, visible })
+    }
+
+    fn publish(&self, statement: &SignedStatement) -> Judged<Effect> {
+        let Statement { author, serial, body, .. } = self.statement(statement)?;
+        let rights = self.rights(author).unwrap_or(Rights(0));
+        let need = |allowed: bool, what: &'static str| {
+            if allowed { Ok(()) } else { Err(Stop::Void(Reason::Forbidden { author, what })) }
+        };
+        let is_owner = author == self.file.owner_id();
+        let newer = |seen: Option<u64>| {
+            if serial > seen.unwrap_or(0) {
+                Ok(())
+            } else {
+                rule("a statement of that serial or a later one stands")
+            }
+        };
+        match body {
+            Body::Commit(_) => rule("a commit statement needs its session"),
+            Body::Vouch(packs) => {
+                need(rights.allow(Rights::VOUCH), "vouch for packs")?;
+                Ok(Effect::Vouch(packs))
+            }
+            Body::Bad(frames) => {
+                need(rights.allow(Rights::BAD), "report bad frames")?;
+                Ok(Effect::Bad(frames))
+            }
+            Body::Hold(snapshot) => {
+                need(is_owner, "hold")?;
+                newer(self.holds.get(&snapshot).map(|(serial, _)| *serial))?;
+                Ok(Effect::Hold { snapshot, serial, held: true })
+            }
+            Body::Release(snapshot) => {
+                need(is_owner, "release")?;
+                newer(self.holds.get(&snapshot).map(|(serial, _)| *serial))?;
+                Ok(Effect::Hold { snapshot, serial, held: false })
+            }
+            Body::Key { subject, presence } => {
+                need(is_owner, "change keys")?;
+                newer(self.subjects.get(&subject).map(|(serial, _)| *serial))?;
+                self.key(subject, serial, presence)
+            }
+            Body::Config(config) => {
+                need(is_owner, "change the config")?;
+                newer(Some(self.config_serial))?;
+                Ok(Effect::Config { config, serial })
+            }
+        }
+    }
+
+    fn key(&self, subject: Subject, serial: u64, presence: KeyPresence) -> Judged<Effect> {
+        if subject == self.file.owner_id().0 {
+            return rule("the owner's own key is no subject");
+        }
+        let (standing, certificate) = match presence {
+            KeyPresence::Removed => (Standing::Removed, None),
+            KeyPresence::Slot(object) => (Standing::Slot(object), None),
+            KeyPresence::Certificate(bytes) => {
+                let read = Certificate::decode(&bytes, self.file.vault, &self.file.owner);
+                let certificate = readable(read)?;
+                if certificate.holder().0 != subject {
+                    return rule("the certificate is another holder's");
+                }
+                (Standing::Holder(ObjectId::of(&bytes)), Some(certificate))
+            }
+        };
+        Ok(Effect::Key { subject, serial, standing, certificate })
+    }
+
+    /// The statement, if its author's key stands and signed it.
+    fn statement(&self, signed: &SignedStatement) -> Judged<Statement> {
+        let reading = readable(signed.read_any(self.file.vault))?;
+        let author = match &reading {
+            Reading::Known(statement) => statement.author,
+            Reading::Future(author) => *author,
+        };
+        let (Some(rights), Some(key)) = (self.rights(author), self.verify_key(author)) else {
+            return garbage(format!("its statement's author {author} is not certified"));
+        };
+        if !signed.is_signed_by(&key) {
+            return garbage(format!("its statement is not signed by {author}, whom it names"));
+        }
+        match reading {
+            Reading::Known(statement) => Ok(statement),
+            Reading::Future(_) if self.speaks_of_the_future(author, rights) => {
+                let message =
+                    format!("fold log entry {}: an unknown statement; a newer shudao is needed", self.next);
+                Err(Stop::Fatal(Error::new(Kind::Unsupported, message)))
+            }
+            Reading::Future(_) => garbage("its statement is of an unknown kind"),
+        }
+    }
+
+    fn apply(&mut self, change: Change) -> OpKind {
+        match change.0 {
+            Effect::Birth { replica, name, config, serial } => {
+                self.replica = Some(replica);
+                self.name = name;
+                self.set_config(config, serial);
+                OpKind::Birth
+            }
+            Effect::Begin { id, session } => {
+                self.sessions.insert(id, session);
+                OpKind::Begin
+            }
+            Effect::Commit { snapshot, visible } => {
+                for segment in &visible.segments {
+                    if self.segments_known.insert(*segment) {
+                        self.segments.push(*segment);
+                    }
+                }
+                if let Some(session) = self.sessions.get_mut(&visible.session) {
+                    session.state = SessionState::Committed(snapshot);
+                }
+                self.visible.insert(snapshot, visible);
+                OpKind::Commit
+            }
+            Effect::Forget(snapshots) => {
+                for snapshot in snapshots {
+                    self.visible.remove(&snapshot);
+                    self.forgotten.insert(snapshot);
+                }
+                OpKind::Forget
+            }
+            Effect::Hold { snapshot, serial, held } => {
+                self.holds.insert(snapshot, (serial, held));
+                self.serial = self.serial.max(serial);
+                if held { OpKind::Hold } else { OpKind::Release }
+            }
+            Effect::Vouch(packs) => {
+                self.vouched.extend(packs);
+                OpKind::Vouch
+            }
+            Effect::Bad(frames) => {
+                self.bad.extend(frames);
+                OpKind::Bad
+            }
+            Effect::Key { subject, serial, standing, certificate } => {
+                self.set_key(subject, serial, standing, certificate);
+                OpKind::Key
+            }
+            Effect::Config { config, serial } => {
+                self.set_config(config, serial);
+                OpKind::Config
+            }
+        }
+    }
+
+    fn set_config(&mut self, config: Config, serial: u64) {
+        self.config = config;
+        self.config_serial = serial;
+        self.serial = self.serial.max(serial);
+    }
+
+    fn set_key(
+        &mut self,
+        subject: Subject,
+        serial: u64,
+        standing: Standing,
+        certificate: Option<Certificate>,
+    ) {
+        if let Some(certificate) = certificate {
+            self.certificates.insert(WriterId(subject), certificate);
+        }
+        self.subjects.insert(subject, (serial, standing));
+        self.serial = self.serial.max(serial);
+        if self.stands(WriterId(subject)) {
+            return;
+        }
+        for session in self.sessions.values_mut() {
+            if session.author.0 == subject && session.state == SessionState::Open {
+                session.state = SessionState::KeyRemoved;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

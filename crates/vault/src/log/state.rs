@@ -1,0 +1,261 @@
+//! What is true on a replica after its log was folded up to some entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{
+    KeyId, NeedListId, ObjectId, PackId, ReplicaId, SegmentId, SessionId, SlotId, SnapshotId, SourceId,
+    Timestamp, WriterId,
+};
+use crate::keys::{Certificate, Rights, Role};
+use crate::log::config::Config;
+use crate::log::statement::Subject;
+use crate::suite::VerifyKey;
+use crate::vault_file::VaultFile;
+
+/// A snapshot that a valid commit made visible and no forget dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visible {
+    /// The session that committed it.
+    pub session: SessionId,
+    /// Whose key committed it.
+    pub author: WriterId,
+    /// Its source.
+    pub source: SourceId,
+    /// The parent's sequence plus 1.
+    pub sequence: u64,
+    /// The segments of its session.
+    pub segments: Vec<SegmentId>,
+    /// The packs it relies on.
+    pub need_list: NeedListId,
+    /// The number of the commit's entry.
+    pub n: u64,
+    /// The statement's time.
+    pub time: Timestamp,
+}
+
+/// Where a session stands. Closed states are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// It may commit.
+    Open,
+    /// It committed this snapshot.
+    Committed(SnapshotId),
+    /// Its author's key was removed.
+    KeyRemoved,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Who began it.
+    pub author: WriterId,
+    /// What it backs up.
+    pub source: SourceId,
+    /// What it builds on.
+    pub parent: Option<SnapshotId>,
+    /// The number of its begin entry.
+    pub begun: u64,
+    /// Where it stands.
+    pub state: SessionState,
+}
+
+/// What the key statement of highest serial says of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    Removed,
+    Slot(ObjectId),
+    Holder(ObjectId),
+}
+
+/// The state of one replica: a pure fold of its log. [`State::fold`] and [`State::judge`] are in [`super::fold`].
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(super) file: VaultFile,
+    pub(super) next: u64,
+    pub(super) head: [u8; 32],
+    pub(super) replica: Option<ReplicaId>,
+    pub(super) name: String,
+    pub(super) config: Config,
+    pub(super) config_serial: u64,
+    pub(super) subjects: BTreeMap<Subject, (u64, Standing)>,
+    /// Also of removed keys: what they signed while they stood must stay verifiable.
+    pub(super) certificates: BTreeMap<WriterId, Certificate>,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) visible: BTreeMap<SnapshotId, Visible>,
+    pub(super) forgotten: BTreeSet<SnapshotId>,
+    /// Serial of the latest hold or release, and whether it was a hold.
+    pub(super) holds: BTreeMap<SnapshotId, (u64, bool)>,
+    pub(super) vouched: BTreeSet<PackId>,
+    pub(super) bad: BTreeSet<(KeyId, u64)>,
+    pub(super) segments: Vec<SegmentId>,
+    pub(super) segments_known: BTreeSet<SegmentId>,
+    pub(super) serial: u64,
+}
+
+impl State {
+    /// The state before entry 0.
+    pub fn new(file: VaultFile) -> Self {
+        Self {
+            file,
+            next: 0,
+            head: [0; 32],
+            replica: None,
+            name: String::new(),
+            config: Config::default(),
+            config_serial: 0,
+            subjects: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            visible: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            vouched: BTreeSet::new(),
+            bad: BTreeSet::new(),
+            segments: Vec::new(),
+            segments_known: BTreeSet::new(),
+            serial: 0,
+        }
+    }
+
+    /// The `vault.json` that the log is judged by.
+    pub fn vault_file(&self) -> &VaultFile {
+        &self.file
+    }
+
+    /// The number of the next entry.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// BLAKE3 of the last entry folded; zeros before entry 0. With [`State::next`] it is what a client remembers.
+    pub fn head(&self) -> [u8; 32] {
+        self.head
+    }
+
+    /// The replica, once its birth was folded.
+    pub fn replica(&self) -> Option<ReplicaId> {
+        self.replica
+    }
+
+    /// The replica's name: the config's, or else the one it was born with.
+    pub fn replica_name(&self) -> &str {
+        let named = self.config.replicas.iter().find(|(id, _)| Some(*id) == self.replica);
+        named.map_or(&self.name, |(_, name)| name)
+    }
+
+    /// The owner's settings in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A serial above every one that the owner has used in this log.
+    pub fn next_serial(&self) -> u64 {
+        self.serial.saturating_add(1)
+    }
+
+    /// The certificates that stand, by holder.
+    pub fn certificates(&self) -> impl Iterator<Item = (WriterId, &Certificate)> {
+        self.certificates.iter().filter(|(id, _)| self.is_certified(**id)).map(|(id, found)| (*id, found))
+    }
+
+    /// The object id of a standing certificate.
+    pub fn certificate_object(&self, holder: WriterId) -> Option<ObjectId> {
+        match self.subjects.get(&holder.0) {
+            Some((_, Standing::Holder(object))) => Some(*object),
+            _ => None,
+        }
+    }
+
+    /// The slots that count, by slot id, with the objects that they are.
+    pub fn slots(&self) -> impl Iterator<Item = (SlotId, ObjectId)> {
+        self.subjects.iter().filter_map(|(subject, (_, standing))| match standing {
+            Standing::Slot(object) => Some((SlotId(*subject), *object)),
+            Standing::Removed | Standing::Holder(_) => None,
+        })
+    }
+
+    /// Whether `writer`'s key stands: the owner's, or certified and not removed.
+    pub fn stands(&self, writer: WriterId) -> bool {
+        writer == self.file.owner_id() || self.is_certified(writer)
+    }
+
+    /// The key of `writer`, also of one that was removed: what it signed before must stay verifiable.
+    pub fn verify_key(&self, writer: WriterId) -> Option<VerifyKey> {
+        if writer == self.file.owner_id() {
+            return Some(self.file.owner);
+        }
+        self.certificates.get(&writer).map(|certificate| certificate.key)
+    }
+
+    /// What `writer` may do now; `None` if its key does not stand.
+    pub fn rights(&self, writer: WriterId) -> Option<Rights> {
+        if writer == self.file.owner_id() {
+            return Some(Rights::of_role(Role::Owner));
+        }
+        self.certificates.get(&writer).filter(|_| self.is_certified(writer)).map(|found| found.rights)
+    }
+
+    /// A session that was ever begun.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// The sessions that may still commit.
+    pub fn open_sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        let open = self.sessions.iter().filter(|(_, session)| session.state == SessionState::Open);
+        open.map(|(id, session)| (*id, session))
+    }
+
+    /// The visible snapshots.
+    pub fn visible(&self) -> &BTreeMap<SnapshotId, Visible> {
+        &self.visible
+    }
+
+    /// Visible snapshots of keys that were removed since: they stand, and are to be shown.
+    pub fn visible_of_removed_keys(&self) -> impl Iterator<Item = (SnapshotId, &Visible)> {
+        let removed = self.visible.iter().filter(|(_, visible)| !self.stands(visible.author));
+        removed.map(|(id, visible)| (*id, visible))
+    }
+
+    /// Snapshots that were forgotten here, for good.
+    pub fn forgotten(&self) -> &BTreeSet<SnapshotId> {
+        &self.forgotten
+    }
+
+    /// Snapshots that are held.
+    pub fn held(&self) -> impl Iterator<Item = SnapshotId> {
+        self.holds.iter().filter(|(_, (_, held))| *held).map(|(snapshot, _)| *snapshot)
+    }
+
+    /// Whether `snapshot` is held.
+    pub fn is_held(&self, snapshot: &SnapshotId) -> bool {
+        self.holds.get(snapshot).is_some_and(|(_, held)| *held)
+    }
+
+    /// Whether an owner vouched for `pack`.
+    pub fn vouched(&self, pack: &PackId) -> bool {
+        self.vouched.contains(pack)
+    }
+
+    /// Whether the frame (`key`, `counter`) was found bad.
+    pub fn bad(&self, key: &KeyId, counter: u64) -> bool {
+        self.bad.contains(&(*key, counter))
+    }
+
+    /// The segments that commits have named so far, in the log's order, each once.
+    pub fn segments_live(&self) -> &[SegmentId] {
+        &self.segments
+    }
+
+    /// The visible snapshot of `source` with the highest (sequence, time, id).
+    pub fn latest(&self, source: SourceId) -> Option<(SnapshotId, &Visible)> {
+        let of_source = self.visible.iter().filter(|(_, visible)| visible.source == source);
+        of_source
+            .max_by_key(|(id, visible)| (visible.sequence, visible.time, **id))
+            .map(|(id, visible)| (*id, visible))
+    }
+
+    fn is_certified(&self, writer: WriterId) -> bool {
+        matches!(self.subjects.get(&writer.0), Some((_, Standing::Holder(_))))
+    }
+}
