@@ -8,9 +8,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderValue, IF_NONE_MATCH};
@@ -214,7 +216,7 @@ enum Spoiling {
 /// The same answer with a body that is not what its headers announce. An empty body stays as it is.
 async fn spoil(response: Response<s3s::Body>, how: Spoiling) -> Response<s3s::Body> {
     let (mut head, body) = response.into_parts();
-    let Ok(collected) = body.collect().await else {
+    let Ok(collected) = BodyExt::collect(body).await else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
     };
     let mut bytes = collected.to_bytes().to_vec();
@@ -227,7 +229,11 @@ async fn spoil(response: Response<s3s::Body>, how: Spoiling) -> Response<s3s::Bo
         return Response::from_parts(head, s3s::Body::from(bytes));
     }
     let half = Frame::data(Bytes::from(bytes).slice(..middle));
-    let end = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "planned");
-    let frames = futures_util::stream::iter([Ok(half), Err(end)]);
+    let end = async {
+        // The half must leave before the connection breaks, or the client sees no answer at all.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "planned"))
+    };
+    let frames = stream::once(async { Ok(half) }).chain(stream::once(end));
     Response::from_parts(head, s3s::Body::http_body_unsync(StreamBody::new(frames)))
 }
