@@ -1,0 +1,193 @@
+//! One run of `shudao`: put together, started, measured, interrupted.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::binary::binary;
+use crate::output::Run;
+use crate::tool::{finish, search_path, tool};
+
+/// An ordinary user's number, as user and as group.
+pub const NOBODY: u32 = 65534;
+
+/// One run of `shudao`, being put together.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    user: Option<u32>,
+}
+
+impl Invocation {
+    /// The binary with an environment that holds nothing of the caller's.
+    pub fn new() -> Self {
+        let invocation = Self { program: binary().into(), args: Vec::new(), env: Vec::new(), user: None };
+        invocation.env("PATH", search_path()).env("RUST_BACKTRACE", "1")
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self = self.without(name.as_ref());
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Removes an environment variable.
+    #[must_use]
+    pub fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.env.retain(|(known, _)| known != name.as_ref());
+        self
+    }
+
+    /// Runs as an ordinary user, from a copy of the binary in `room`, which becomes that user's.
+    #[must_use]
+    pub fn as_nobody(mut self, room: &Path) -> Self {
+        let copy = room.join("shudao");
+        if !copy.exists() {
+            std::fs::copy(binary(), &copy).expect("copy the binary to where everyone may run it");
+        }
+        std::os::unix::fs::chown(room, Some(NOBODY), Some(NOBODY)).expect("give the room to the user");
+        self.program = copy.into();
+        self.user = Some(NOBODY);
+        self = self.env("HOME", room);
+        self.env("SHUDAO_STATE_DIR", room.join("state")).env("SHUDAO_CACHE_DIR", room.join("cache"))
+    }
+
+    /// Runs to the end.
+    pub fn run(&self) -> Run {
+        Run::new(self.shown(), finish(self.command().stdin(Stdio::null())))
+    }
+
+    /// Runs to the end, reading `input`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run_with_input(&self, input: &[u8]) -> Run {
+        let mut child = self.start_with(Stdio::piped());
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        let input = input.to_vec();
+        // A program may end without reading what it is given.
+        let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().expect("wait for the program");
+        feeder.join().expect("the feeding thread ends");
+        Run::new(self.shown(), output)
+    }
+
+    /// Runs to the end and returns the most memory it had resident at once, in bytes.
+    ///
+    /// # Panics
+    /// If it cannot be measured.
+    pub fn run_measured(&self) -> (Run, u64) {
+        const MEASURE: &str = "import resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code if code >= 0 else 128 - code)";
+        let report = tempfile::NamedTempFile::new().expect("create a temporary file");
+        let mut command = tool("python3");
+        command.args(["-c", MEASURE]).arg(report.path()).arg(&self.program).args(&self.args);
+        command.env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        let run = Run::new(self.shown(), finish(command.stdin(Stdio::null())));
+        let kibibytes = std::fs::read_to_string(report.path()).expect("read the measurement");
+        (run, kibibytes.trim().parse::<u64>().expect("the measurement is a number") * 1024)
+    }
+
+    /// Starts without waiting; the outputs are piped.
+    pub fn start(&self) -> Running {
+        Running { shown: self.shown(), child: Some(self.start_with(Stdio::null())) }
+    }
+
+    fn start_with(&self, stdin: Stdio) -> Child {
+        let mut command = self.command();
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", self.shown()))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.user {
+            None => Command::new(&self.program),
+            Some(user) => {
+                let mut setpriv = tool("setpriv");
+                setpriv.arg(format!("--reuid={user}")).arg(format!("--regid={user}"));
+                setpriv.arg("--clear-groups").arg(&self.program);
+                setpriv
+            }
+        };
+        command.args(&self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn shown(&self) -> String {
+        let args = self.args.iter().map(|arg| arg.to_string_lossy());
+        std::iter::once("shudao".into()).chain(args).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Default for Invocation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A run that has not ended; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    shown: String,
+    child: Option<Child>,
+}
+
+impl Running {
+    /// Sends an interrupt, as Ctrl-C does.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn interrupt(&self) {
+        let child = self.child.as_ref().expect("the run was not waited for yet");
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupt the program");
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// If the system cannot say.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut().expect("the run was not waited for yet");
+        child.try_wait().expect("ask for the program's state").is_none()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// If the system cannot say how it ended.
+    pub fn wait(mut self) -> Run {
+        let child = self.child.take().expect("the run was not waited for yet");
+        Run::new(std::mem::take(&mut self.shown), child.wait_with_output().expect("wait for the program"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
