@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::VaultId;
+use crate::log::client::Void;
 use crate::log::{self, State};
 use crate::object::{VAULT_FILE, log_path};
 use crate::store::Store;
@@ -17,6 +18,7 @@ pub struct Replica {
     store: Store,
     file: VaultFile,
     state: State,
+    void: Vec<Void>,
 }
 
 impl Replica {
@@ -36,7 +38,7 @@ impl Replica {
         let file = VaultFile::decode(&bytes).map_err(|error| {
             error.context(format!("{VAULT_FILE} at {} is damaged or was replaced", store.address()))
         })?;
-        let mut replica = Self { store, state: State::new(file.clone()), file };
+        let mut replica = Self { store, state: State::new(file.clone()), file, void: Vec::new() };
         replica.catch_up().await?;
         if replica.state.next() == 0 {
             let message = format!(
@@ -51,7 +53,8 @@ impl Replica {
 
     /// Reads log entries that were appended since.
     pub async fn catch_up(&mut self) -> Result<()> {
-        log::catch_up(&self.store, &mut self.state).await
+        self.void.extend(log::catch_up(&self.store, &mut self.state).await?);
+        Ok(())
     }
 
     /// The object store.
@@ -74,6 +77,11 @@ impl Replica {
         &self.state
     }
 
+    /// Log entries that had no effect, and why; to be shown.
+    pub fn void_entries(&self) -> &[Void] {
+        &self.void
+    }
+
     /// Store and state for the log's client.
     pub(crate) fn log_parts(&mut self) -> (&Store, &mut State) {
         (&self.store, &mut self.state)
@@ -83,7 +91,7 @@ impl Replica {
     pub(crate) async fn claim(store: Store, file: VaultFile) -> Result<Self> {
         let bytes = Bytes::from(file.encode());
         match store.create(VAULT_FILE, bytes).await? {
-            crate::store::Creation::New => Ok(Self { store, state: State::new(file.clone()), file }),
+            crate::store::Creation::New => Ok(Self { store, state: State::new(file.clone()), file, void: Vec::new() }),
             crate::store::Creation::Exists => {
                 let message = format!("there is a vault at {} already", store.address());
                 Err(Error::new(Kind::Conflict, message))

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::id::{NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId};
 use crate::keys::KeyRing;
-use crate::log::{self, Op, Statement, StatementKind};
+use crate::log::{self, Body, CommitStatement, Op, Signer, Statement};
 use crate::need::{NeedBase, NeedList};
 use crate::object::{index_path, pack_path, snapshot_path};
 use crate::pack::FinishedPack;
 use crate::replica::Replica;
 use crate::segment::{FinishedSegment, SegmentBuilder};
-use crate::snapshot::SnapshotDraft;
+use crate::snapshot::{Contents, Draft};
 use crate::store::Store;
 use crate::suite::random;
 
@@ -44,57 +44,51 @@ impl Session {
         source: SourceId,
         now: Timestamp,
     ) -> Result<Self> {
-        let id = SessionId(random());
-        let writer = ring.writer_id();
-        let mut session = Self { id, source, parent: None, sequence: 1 };
+        let mut session = Self { id: SessionId(random()), source, parent: None, sequence: 1 };
+        let signer = Signer { key: &ring.signing, time: now };
         let (store, state) = replica.log_parts();
-        log::append(store, state, &ring.signing, now, |state| {
-            if !state.may_write(&writer) {
-                let message = "this key may not write here: its certificate is missing or was revoked";
-                return Err(Error::new(Kind::Forbidden, message));
-            }
-            let parent = state.latest(&source);
+        log::append(store, state, signer, |state| {
+            let parent = state.latest(source);
             session.parent = parent.map(|(id, _)| id);
             session.sequence = parent.map_or(1, |(_, visible)| visible.sequence + 1);
-            Ok(Some(Op::Begin { session: id, source, parent: session.parent }))
+            Ok(Some(Op::Begin { session: session.id, source, parent: session.parent }))
         })
         .await?;
         Ok(session)
     }
 
-    /// Stores the snapshot and its need list and appends `commit`. Every pack in `counts` and every segment must have
-    /// been acknowledged by the replica's store.
+    /// Stores the snapshot and its need list and appends `commit`. Every pack that `contents` needs and every segment
+    /// must have been acknowledged by the replica's store.
     pub async fn commit(
         self,
         replica: &mut Replica,
         ring: &KeyRing,
-        draft: SnapshotDraft,
+        contents: Contents,
         segments: Vec<SegmentId>,
         now: Timestamp,
     ) -> Result<SnapshotId> {
-        let needs: BTreeSet<PackId> = draft.needs.packs();
+        let needs: BTreeSet<PackId> = contents.need.iter().map(|(pack, _)| *pack).collect();
         let need_list = self.put_need_list(replica, &needs).await?;
-        let snapshot = draft.encode(ring)?;
-        let id = ObjectId::of(&snapshot);
-        replica.store().put(&snapshot_path(&id), Bytes::from(snapshot)).await?;
-        let kind = StatementKind::Commit {
-            snapshot: id,
-            source: self.source,
-            sequence: self.sequence,
-            segments,
-            need_list,
+        let draft = Draft { sequence: self.sequence, parent: self.parent, time: now, contents };
+        let object = draft.seal(ring)?;
+        let snapshot = ObjectId::of(&object);
+        replica.store().put(&snapshot_path(&snapshot), Bytes::from(object)).await?;
+        let commit =
+            CommitStatement { snapshot, source: self.source, sequence: self.sequence, need_list, segments };
+        let statement = Statement {
+            author: ring.writer_id(),
+            time: now,
+            serial: 0,
+            body: Body::Commit(commit),
         };
-        let statement = Statement::sign(ring.vault, &ring.signing, now, 0, kind);
+        let statement = statement.sign(ring.vault, &ring.signing)?;
+        let signer = Signer { key: &ring.signing, time: now };
         let (store, state) = replica.log_parts();
-        log::append(store, state, &ring.signing, now, |state| {
-            if state.session(&self.id).is_none_or(|session| session.closed) {
-                let message = "the session was closed by someone else; run the backup again";
-                return Err(Error::new(Kind::Conflict, message));
-            }
+        log::append(store, state, signer, |_| {
             Ok(Some(Op::Commit { session: self.id, statement: statement.clone() }))
         })
         .await?;
-        Ok(id)
+        Ok(snapshot)
     }
 
     async fn put_need_list(&self, replica: &Replica, needs: &BTreeSet<PackId>) -> Result<NeedListId> {

@@ -4,24 +4,28 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
+use crate::id::{KeyId, ObjectId, PackId, ReplicaId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
 use crate::index::Index;
-use crate::keys::slot::{SlotRequest, Unlock, open_slot, seal_slot};
+use crate::keys::slot::{KeySlot, Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
-use crate::log::{self, Config, KeyChange, Op, Statement, StatementKind, Visible};
+use crate::log::client::Birth;
+use crate::log::{self, Body, Config, Op, Signer, Statement, Visible};
 use crate::object::{index_path, key_path, snapshot_path};
 use crate::reader::Reader;
 use crate::replica::Replica;
 use crate::segment::Segment;
 use crate::session::{Session, read_named};
-use crate::snapshot::{Snapshot, SnapshotDraft, SnapshotOuter};
+use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::store::Store;
 use crate::suite::{VerifyKey, random};
 use crate::vault_file::VaultFile;
+
+mod keys;
+
+pub use keys::{KeyAdded, KeyFacts};
 
 /// Segments are fetched this many at a time.
 const FETCHES_MAX: usize = 8;
@@ -45,46 +49,42 @@ pub struct Problem {
 }
 
 /// What a new vault is to be.
-#[derive(Debug, Clone)]
-pub struct CreateOptions {
+pub struct CreateOptions<'a> {
     /// The replica's name in the log.
-    pub name: String,
+    pub name: &'a str,
     /// The vault's first configuration.
     pub config: Config,
-    /// The owner's ways in; at least one.
-    pub slots: Vec<SlotRequest>,
+    /// The owner's ways in, each with its label; at least one.
+    pub ways_in: Vec<(&'a str, Lock<'a>)>,
     /// The time to sign.
     pub now: Timestamp,
 }
 
 impl Vault {
-    /// Makes a vault on an empty store: description, owner's key slots, the log's birth.
+    /// Makes a vault on an empty store: description, owner's key slots, the log's birth. Returns its description.
     ///
     /// # Errors
     /// [`Kind::Conflict`] when there is a vault already.
-    pub async fn create(store: Store, options: CreateOptions) -> Result<KeyRing> {
+    pub async fn create(store: Store, options: CreateOptions<'_>) -> Result<VaultFile> {
         store.prepare().await?;
         let ring = KeyRing::create(VaultId(random()));
         let file = VaultFile::new(ring.vault, ring.signing.verify_key());
-        let mut replica = Replica::claim(store, file).await?;
-        let mut changes = Vec::new();
-        for request in &options.slots {
-            changes.push(put_slot(&replica, &ring, &ring, request).await?);
+        let mut replica = Replica::claim(store, file.clone()).await?;
+        let birth = Birth { replica: ReplicaId(random()), name: options.name, config: options.config };
+        let signer = Signer { key: &ring.signing, time: options.now };
+        let (store, state) = replica.log_parts();
+        log::birth(store, state, signer, birth).await?;
+        for (label, lock) in options.ways_in {
+            keys::add_slot(&mut replica, &ring, keys::NewHolder { ring: &ring, label, lock }, options.now).await?;
         }
-        let config = Statement::sign(ring.vault, &ring.signing, options.now, 1, StatementKind::Config(options.config));
-        let birth = Op::Birth { replica: crate::id::ReplicaId(random()), name: options.name, config };
-        append(&mut replica, &ring, options.now, birth).await?;
-        for change in changes {
-            sign_and_append(&mut replica, &ring, options.now, StatementKind::Key(change)).await?;
-        }
-        Ok(ring)
+        Ok(file)
     }
 
     /// Opens a vault with a secret: finds the slot that it opens, then brings the index up to date.
     ///
     /// # Errors
     /// [`Kind::NoVault`], [`Kind::WrongKey`] when no slot opens, [`Kind::Damaged`] when the keys contradict the vault.
-    pub async fn open(store: Store, unlock: &Unlock, cache: Option<&Path>) -> Result<Self> {
+    pub async fn open(store: Store, unlock: &Unlock<'_>, cache: Option<&Path>) -> Result<Self> {
         let replica = Replica::open(store).await?;
         let (ring, mut problems) = unlock_ring(&replica, unlock).await?;
         let mut index = match cache {
@@ -104,8 +104,7 @@ impl Vault {
     /// Reads new log entries and new segments.
     pub async fn refresh(&mut self) -> Result<()> {
         self.replica.catch_up().await?;
-        let live: Vec<SegmentId> = self.replica.state().segments_live().collect();
-        if self.index.missing(&live).is_empty() {
+        if self.index.missing(self.replica.state().segments_live()).is_empty() {
             return Ok(());
         }
         if Arc::get_mut(&mut self.index).is_none() {
@@ -153,7 +152,7 @@ impl Vault {
 
     /// The certified verification key of `writer`, if it has one in the log.
     pub fn verify_key(&self, writer: &WriterId) -> Option<VerifyKey> {
-        self.replica.state().verify_key(writer)
+        self.replica.state().verify_key(*writer)
     }
 
     /// The writers whose own segments this ring may rely on unread.
@@ -166,7 +165,7 @@ impl Vault {
     /// The clear part of a snapshot; needs no right to its names.
     pub async fn snapshot_outer(&self, id: &SnapshotId) -> Result<SnapshotOuter> {
         let bytes = read_named(self.replica.store(), &snapshot_path(id), id).await?;
-        SnapshotOuter::decode(&bytes, self.ring.vault, &|writer| self.verify_key(writer))
+        SnapshotOuter::verify(&bytes, self.ring.vault, |writer| self.verify_key(&writer))
     }
 
     /// A snapshot with its sealed part.
@@ -175,7 +174,7 @@ impl Vault {
     /// [`Kind::Forbidden`] when this role may not read its author's names.
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Snapshot> {
         let bytes = read_named(self.replica.store(), &snapshot_path(id), id).await?;
-        Snapshot::decode(&bytes, &self.ring, &|writer| self.verify_key(writer))
+        Snapshot::decode(&bytes, &self.ring, |writer| self.verify_key(&writer))
             .map_err(|error| error.context(format!("open snapshot {}", id.short())))
     }
 
@@ -213,67 +212,55 @@ impl Vault {
     pub async fn commit(
         &mut self,
         session: Session,
-        draft: SnapshotDraft,
+        contents: Contents,
         segments: Vec<SegmentId>,
         now: Timestamp,
     ) -> Result<SnapshotId> {
-        session.commit(&mut self.replica, &self.ring, draft, segments, now).await
+        session.commit(&mut self.replica, &self.ring, contents, segments, now).await
     }
 
     /// Drops snapshots for good; held ones are refused.
     pub async fn forget(&mut self, snapshots: &[SnapshotId], now: Timestamp) -> Result<()> {
-        let state = self.replica.state();
-        if let Some(held) = snapshots.iter().find(|id| state.held().contains_key(*id)) {
+        if let Some(held) = snapshots.iter().find(|id| self.replica.state().is_held(id)) {
             let message = format!("snapshot {} is held; release it first", held.short());
             return Err(Error::new(Kind::Input, message));
         }
-        for part in snapshots.chunks(log::LIST_MAX) {
-            append(&mut self.replica, &self.ring, now, Op::Forget { snapshots: part.to_vec() }).await?;
+        for part in log::parts(snapshots) {
+            let signer = Signer { key: &self.ring.signing, time: now };
+            let (store, state) = self.replica.log_parts();
+            log::append(store, state, signer, |_| Ok(Some(Op::Forget { snapshots: part.to_vec() }))).await?;
         }
         Ok(())
     }
 
-    /// Holds a snapshot against being forgotten, or releases it. Owner only.
-    pub async fn hold(&mut self, snapshot: SnapshotId, hold: bool, now: Timestamp) -> Result<()> {
-        let kind = if hold { StatementKind::Hold(snapshot) } else { StatementKind::Release(snapshot) };
-        sign_and_append(&mut self.replica, &self.ring, now, kind).await
+    /// Holds a snapshot against being forgotten. Owner only.
+    pub async fn hold(&mut self, snapshot: SnapshotId, now: Timestamp) -> Result<()> {
+        publish(&mut self.replica, &self.ring, now, Body::Hold(snapshot)).await
+    }
+
+    /// Undoes [`Vault::hold`]. Owner only.
+    pub async fn release(&mut self, snapshot: SnapshotId, now: Timestamp) -> Result<()> {
+        publish(&mut self.replica, &self.ring, now, Body::Release(snapshot)).await
     }
 
     /// Declares packs read and found good, so that every writer may deduplicate against them. Owner only.
-    pub async fn vouch(&mut self, packs: &[ObjectId], now: Timestamp) -> Result<()> {
-        let fresh: Vec<_> = packs.iter().filter(|pack| !self.replica.state().vouched(pack)).copied().collect();
-        for part in fresh.chunks(log::LIST_MAX) {
-            sign_and_append(&mut self.replica, &self.ring, now, StatementKind::Vouch(part.to_vec())).await?;
+    pub async fn vouch(&mut self, packs: &[PackId], now: Timestamp) -> Result<()> {
+        let state = self.replica.state();
+        let fresh: Vec<_> = packs.iter().filter(|pack| !state.vouched(pack)).copied().collect();
+        for part in log::parts(&fresh) {
+            publish(&mut self.replica, &self.ring, now, Body::Vouch(part.to_vec())).await?;
         }
         Ok(())
     }
 
     /// Declares frames bad, so that the next backup stores their chunks again. Owner and keepers.
-    pub async fn declare_bad(&mut self, frames: &[(crate::id::KeyId, u64)], now: Timestamp) -> Result<()> {
+    pub async fn declare_bad(&mut self, frames: &[(KeyId, u64)], now: Timestamp) -> Result<()> {
         let state = self.replica.state();
         let fresh: Vec<_> = frames.iter().filter(|(key, n)| !state.bad(key, *n)).copied().collect();
-        for part in fresh.chunks(log::LIST_MAX) {
-            sign_and_append(&mut self.replica, &self.ring, now, StatementKind::Bad(part.to_vec())).await?;
+        for part in log::parts(&fresh) {
+            publish(&mut self.replica, &self.ring, now, Body::Bad(part.to_vec())).await?;
         }
         Ok(())
-    }
-
-    /// Adds a way in: for owners another slot of the same keys, for writers and keepers fresh, certified keys.
-    /// Returns the new holder's id. Owner only.
-    pub async fn add_key(&mut self, request: &SlotRequest, predecessors: &[WriterId], now: Timestamp) -> Result<WriterId> {
-        self.must_own("add keys")?;
-        let issued;
-        let ring: &KeyRing = if request.role == Role::Owner {
-            &self.ring
-        } else {
-            issued = self.ring.issue(request.role, predecessors)?;
-            let change = put_certificate(&self.replica, &self.ring, &issued, request, now).await?;
-            sign_and_append(&mut self.replica, &self.ring, now, StatementKind::Key(change)).await?;
-            &issued
-        };
-        let change = put_slot(&self.replica, &self.ring, ring, request).await?;
-        sign_and_append(&mut self.replica, &self.ring, now, StatementKind::Key(change)).await?;
-        Ok(ring.writer_id())
     }
 
     /// Whether this ring is an owner's; [`Kind::Forbidden`] otherwise.
@@ -286,7 +273,7 @@ impl Vault {
 
     /// The newest visible snapshot of a source, by (sequence, time, id).
     pub fn latest(&self, source: &SourceId) -> Option<SnapshotId> {
-        self.replica.state().latest(source).map(|(id, _)| id)
+        self.replica.state().latest(*source).map(|(id, _)| id)
     }
 
     /// The sources that have visible snapshots.
@@ -295,46 +282,24 @@ impl Vault {
     }
 }
 
-async fn append(replica: &mut Replica, ring: &KeyRing, now: Timestamp, op: Op) -> Result<()> {
+/// Signs a statement with the next serial, where its kind has one, and appends it.
+async fn publish(replica: &mut Replica, ring: &KeyRing, now: Timestamp, body: Body) -> Result<()> {
+    let signer = Signer { key: &ring.signing, time: now };
+    let has_serial = !matches!(body, Body::Commit(_) | Body::Vouch(_) | Body::Bad(_));
     let (store, state) = replica.log_parts();
-    log::append(store, state, &ring.signing, now, |_| Ok(Some(op.clone()))).await.map(drop)
-}
-
-/// Signs a statement with the next serial and appends it.
-async fn sign_and_append(replica: &mut Replica, ring: &KeyRing, now: Timestamp, kind: StatementKind) -> Result<()> {
-    let (store, state) = replica.log_parts();
-    log::append(store, state, &ring.signing, now, |state| {
-        let statement = Statement::sign(ring.vault, &ring.signing, now, state.next_serial(), kind.clone());
-        Ok(Some(Op::Statement(statement)))
+    log::append(store, state, signer, |state| {
+        let serial = if has_serial { state.next_serial() } else { 0 };
+        let statement = Statement { author: ring.writer_id(), time: now, serial, body: body.clone() };
+        Ok(Some(Op::Publish { statement: statement.sign(ring.vault, &ring.signing)? }))
     })
     .await
     .map(drop)
 }
 
-async fn put_slot(replica: &Replica, owner: &KeyRing, ring: &KeyRing, request: &SlotRequest) -> Result<KeyChange> {
-    let (slot, bytes) = seal_slot(owner, ring, replica.file(), request)?;
-    let object = ObjectId::of(&bytes);
-    replica.store().put(&key_path(&object), Bytes::from(bytes)).await?;
-    Ok(KeyChange::slot(slot, object))
-}
-
-async fn put_certificate(
-    replica: &Replica,
-    owner: &KeyRing,
-    issued: &KeyRing,
-    request: &SlotRequest,
-    now: Timestamp,
-) -> Result<KeyChange> {
-    let bytes = issued.certificate(&request.label, now).encode(owner.vault, &owner.signing);
-    let object = ObjectId::of(&bytes);
-    replica.store().put(&key_path(&object), Bytes::from(bytes.clone())).await?;
-    Ok(KeyChange::certificate(issued.writer_id(), object, bytes))
-}
-
 /// The ring that `unlock` opens, and the slots that could not be read.
-async fn unlock_ring(replica: &Replica, unlock: &Unlock) -> Result<(KeyRing, Vec<Problem>)> {
+async fn unlock_ring(replica: &Replica, unlock: &Unlock<'_>) -> Result<(KeyRing, Vec<Problem>)> {
     let mut problems = Vec::new();
-    for object in replica.state().slots() {
+    for (_, object) in replica.state().slots() {
         let path = key_path(&object);
         let opened = match read_named(replica.store(), &path, &object).await {
             Ok(bytes) => open_slot(&bytes, unlock, replica.file()),
@@ -358,9 +323,9 @@ async fn unlock_ring(replica: &Replica, unlock: &Unlock) -> Result<(KeyRing, Vec
 /// Fetches the segments that the index lacks. Damaged or lying ones are reported and left out.
 async fn update_index(replica: &Replica, ring: &KeyRing, index: &mut Index) -> Result<Vec<Problem>> {
     let state = replica.state();
-    let live: Vec<SegmentId> = state.segments_live().collect();
-    index.retain(&live.iter().copied().collect());
-    let missing = index.missing(&live);
+    let live: BTreeSet<SegmentId> = state.segments_live().iter().copied().collect();
+    index.retain(&live);
+    let missing = index.missing(state.segments_live());
     let mut problems = Vec::new();
     let mut fetched = stream::iter(missing)
         .map(|id| async move { (id, read_named(replica.store(), &index_path(&id), &id).await) })

@@ -10,7 +10,8 @@ use shudao_vault::id::{SegmentId, SnapshotId, Timestamp};
 use shudao_vault::pack::{FinishedPack, PACK_BYTES_TARGET};
 use shudao_vault::reader::Reader;
 use shudao_vault::session::PackStore;
-use shudao_vault::snapshot::{SnapshotCounts, SnapshotDraft, UnreadKind, UnreadPath};
+use shudao_vault::roots::Roots;
+use shudao_vault::snapshot::{Contents, Counts, TreeRoot, UNREAD_MAX, Unread, UnreadKind, UnreadList};
 use shudao_vault::suite::Secret;
 use shudao_vault::tree::{EntryStream, TreeBuilder, TreeSummary};
 use shudao_vault::vault::Vault;
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext};
-use crate::source::{Found, Piece, ScanOptions, Unread, scan};
+use crate::source::{self, Found, Piece, ScanOptions, scan};
 
 /// Packs on their way to the store at the same time.
 const UPLOADS_MAX: usize = 2;
@@ -76,15 +77,11 @@ pub async fn backup(
     summary.manifest_root = tree.manifest_root;
     summary.content_root = tree.content_root;
     let Some(session) = session else { return Ok(summary) };
-    let draft = SnapshotDraft {
-        source,
-        sequence: session.sequence,
-        parent,
-        time: clock(),
-        tree: (tree.root, tree.level),
-        manifest_root: tree.manifest_root,
-        content_root: tree.content_root,
-        source_name: options.source_name,
+    let needs = sealed.ingest.take_counts();
+    let contents = Contents {
+        tree: TreeRoot { digest: tree.root, level: tree.level },
+        roots: Roots { manifest: tree.manifest_root, content: tree.content_root },
+        source: options.source_name,
         host: options.host,
         paths: sealed.paths,
         tags: options.tags,
@@ -93,12 +90,11 @@ pub async fn backup(
         counts: snapshot_counts(&summary),
         started,
         finished: clock(),
-        unread_total: summary.unreadable + summary.torn,
-        unread: summary.problems.iter().map(unread_of).collect(),
-        needs: sealed.ingest.take_counts(),
+        unread: unread_list(&summary),
+        need: needs.iter().collect(),
         program: options.program,
     };
-    summary.snapshot = Some(vault.commit(session, draft, segments, clock()).await?);
+    summary.snapshot = Some(vault.commit(session, contents, segments, clock()).await?);
     Ok(summary)
 }
 
@@ -164,7 +160,7 @@ impl Stage {
             None => None,
         };
         if let Some(parent) = &parent {
-            progress.bytes_estimated.store(parent.sealed.counts.bytes, Ordering::Relaxed);
+            progress.bytes_estimated.store(parent.contents.counts.bytes, Ordering::Relaxed);
         }
         let context = IngestContext {
             ring: Arc::clone(ring),
@@ -187,7 +183,7 @@ impl Stage {
             boundary,
             gear,
             profile: Profile::default(),
-            parent: parent.map(|parent| (parent.sealed.tree, parent.sealed.level)),
+            parent: parent.map(|parent| (parent.contents.tree.digest, parent.contents.tree.level)),
             rescan: options.rescan,
             progress: Arc::clone(progress),
         })
@@ -312,7 +308,7 @@ impl Stage {
         found: &Found,
         writer: &mut ContentWriter<'_>,
         buffer: &mut [u8],
-    ) -> Result<Result<bool, Unread>, BackupError> {
+    ) -> Result<Result<bool, source::Unread>, BackupError> {
         let mut file = match found.open() {
             Ok(file) => file,
             Err(unread) => return Ok(Err(unread)),
@@ -332,7 +328,7 @@ impl Stage {
                 Err(error) => return Ok(Err(error.into())),
             }
         }
-        Ok(file.fingerprint_now().map(|now| now != found.fingerprint()).map_err(Unread::from))
+        Ok(file.fingerprint_now().map(|now| now != found.fingerprint()).map_err(source::Unread::from))
     }
 }
 
@@ -341,13 +337,13 @@ fn paths_of(scan: &ScanOptions) -> Vec<Vec<u8>> {
     scan.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect()
 }
 
-fn snapshot_counts(summary: &BackupSummary) -> SnapshotCounts {
-    SnapshotCounts {
+fn snapshot_counts(summary: &BackupSummary) -> Counts {
+    Counts {
         files: summary.counts.files,
         directories: summary.counts.directories,
         symlinks: summary.counts.symlinks,
         others: summary.counts.others,
-        sockets: summary.counts.sockets,
+        sockets_skipped: summary.counts.sockets,
         excluded: summary.counts.excluded,
         bytes: summary.bytes_total,
         bytes_read: summary.bytes_read,
@@ -355,11 +351,15 @@ fn snapshot_counts(summary: &BackupSummary) -> SnapshotCounts {
     }
 }
 
-fn unread_of(problem: &Problem) -> UnreadPath {
-    let kind = match problem.kind {
-        ProblemKind::Unreadable => UnreadKind::Unreadable,
-        ProblemKind::Vanished => UnreadKind::Vanished,
-        ProblemKind::Changed => UnreadKind::Changed,
-    };
-    UnreadPath { path: problem.path.as_bytes().to_vec(), kind, message: problem.what.clone() }
+fn unread_list(summary: &BackupSummary) -> UnreadList {
+    let items = summary.problems.iter().take(UNREAD_MAX).map(|problem| Unread {
+        path: problem.path.as_bytes().to_vec(),
+        kind: match problem.kind {
+            ProblemKind::Unreadable => UnreadKind::Unreadable,
+            ProblemKind::Vanished => UnreadKind::Vanished,
+            ProblemKind::Changed => UnreadKind::Changed,
+        },
+        message: problem.what.clone(),
+    });
+    UnreadList { total: summary.unreadable + summary.torn, items: items.collect() }
 }

@@ -75,7 +75,9 @@ pub(crate) fn lost_pack(id: &PackId, needers: &BTreeSet<SnapshotId>, problem: &s
 }
 
 async fn check_keys(replica: &Replica, report: &mut CheckReport) -> Result<()> {
-    let objects: Vec<ObjectId> = replica.state().key_objects();
+    let state = replica.state();
+    let certificates = state.certificates().filter_map(|(holder, _)| state.certificate_object(holder));
+    let objects: Vec<ObjectId> = state.slots().map(|(_, object)| object).chain(certificates).collect();
     for id in objects {
         let consequence = "whoever uses this key cannot open the vault with it";
         read_or_report(replica, &key_path(&id), &id, consequence, report).await?;
@@ -85,12 +87,12 @@ async fn check_keys(replica: &Replica, report: &mut CheckReport) -> Result<()> {
 
 async fn check_segments(replica: &Replica, report: &mut CheckReport) -> Result<()> {
     let state = replica.state();
-    let segments: Vec<SegmentId> = state.segments_live();
+    let segments: Vec<SegmentId> = state.segments_live().to_vec();
     for id in segments {
         let consequence = "chunks that only this segment names cannot be found until the index is rebuilt";
         let path = index_path(&id);
         let Some(bytes) = read_or_report(replica, &path, &id, consequence, report).await? else { continue };
-        if let Err(error) = SegmentClear::decode(&bytes, replica.vault_id(), &|writer| state.verify_key(&writer)) {
+        if let Err(error) = SegmentClear::decode(&bytes, replica.vault_id(), &|writer| state.verify_key(writer)) {
             report.findings.push(damage(path, chain(&error), consequence));
         }
     }
@@ -107,8 +109,8 @@ pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport)
         let path = snapshot_path(&id);
         let consequence = format!("snapshot {} cannot be restored", id.short());
         if let Some(bytes) = read_or_report(replica, &path, &id, &consequence, report).await? {
-            let verify_key = |writer| replica.state().verify_key(&writer);
-            if let Err(error) = SnapshotOuter::decode(&bytes, replica.vault_id(), &verify_key) {
+            let verify_key = |writer| replica.state().verify_key(writer);
+            if let Err(error) = SnapshotOuter::verify(&bytes, replica.vault_id(), verify_key) {
                 report.findings.push(damage(path, chain(&error), &consequence));
             }
         }

@@ -120,7 +120,7 @@ struct Claims {
 impl Claims {
     async fn load(vault: &Vault) -> Result<Self> {
         let state = vault.replica().state();
-        let live: Vec<SegmentId> = state.segments_live();
+        let live: Vec<SegmentId> = state.segments_live().to_vec();
         let mut packs: HashMap<PackId, Vec<Claim>> = HashMap::new();
         for id in live {
             let bytes = match read_named(vault.replica().store(), &index_path(&id), &id).await {
@@ -129,7 +129,7 @@ impl Claims {
                 // Reported with the structure.
                 Err(_) => continue,
             };
-            let Ok(segment) = Segment::decode(&bytes, vault.ring(), &|writer| state.verify_key(&writer)) else {
+            let Ok(segment) = Segment::decode(&bytes, vault.ring(), &|writer| state.verify_key(writer)) else {
                 continue;
             };
             for pack in &segment.clear.packs {

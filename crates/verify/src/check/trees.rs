@@ -47,7 +47,7 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
         };
         progress.current(&format!("snapshot {}", id.short()));
         let mut visitor = TreeCheck { id: *id, reader: &reader, listed, seen: HashSet::new(), findings: Vec::new(), lists: Vec::new() };
-        walk_nodes(Arc::clone(&reader), snapshot.sealed.tree, snapshot.sealed.level, &mut visitor).await?;
+        walk_nodes(Arc::clone(&reader), snapshot.contents.tree.digest, snapshot.contents.tree.level, &mut visitor).await?;
         let lists = std::mem::take(&mut visitor.lists);
         for (path, extents, size) in lists {
             visitor.check_list(&path, &extents, size).await?;
@@ -94,13 +94,13 @@ async fn check_presence(vault: &Vault, needs: &Needs, report: &mut CheckReport) 
 
 /// Streams the whole tree and compares its roots with those that the snapshot signs.
 async fn check_roots(reader: &Arc<Reader>, snapshot: &Snapshot, id: SnapshotId) -> Result<Option<CheckFinding>> {
-    let mut stream = EntryStream::open(Arc::clone(reader), snapshot.sealed.tree, snapshot.sealed.level);
+    let mut stream = EntryStream::open(Arc::clone(reader), snapshot.contents.tree.digest, snapshot.contents.tree.level);
     let mut hasher = RootHasher::new();
     while let Some(entry) = stream.next().await? {
-        hasher.push(&entry.portable);
+        hasher.push(&entry.portable)?;
     }
     let roots = hasher.finish();
-    let equal = roots.manifest == snapshot.sealed.manifest_root && roots.content == snapshot.sealed.content_root;
+    let equal = roots.manifest == snapshot.contents.roots.manifest && roots.content == snapshot.contents.roots.content;
     Ok((!equal).then(|| {
         let problem = "its tree does not have the roots that it signs".to_owned();
         damage(format!("snapshot {}", id.short()), problem, "it proves nothing about the source")
