@@ -11,6 +11,8 @@ pub mod entry_codec;
 pub mod extents;
 pub mod list_node;
 pub mod list_stream;
+#[cfg(test)]
+mod list_tests;
 pub mod node;
 pub mod read;
 #[cfg(test)]
