@@ -2,7 +2,7 @@
 
 use crate::codec::Encoder;
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, Timestamp, VaultId, WriterId};
+use crate::id::{Timestamp, VaultId, WriterId};
 use crate::keys::{Role, decode_ascending, decode_text, encode_text};
 use crate::object::{self, ObjectKind};
 use crate::suite::{Signature, SigningKey, VerifyKey};
@@ -145,11 +145,6 @@ impl Certificate {
         }
         input.finish()?;
         Ok(Self { key, role, rights, name, predecessors, created })
-    }
-
-    /// The object's name for these signed bytes.
-    pub fn id(bytes: &[u8]) -> ObjectId {
-        ObjectId::of(bytes)
     }
 }
 

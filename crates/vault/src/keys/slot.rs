@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::{Decoder, Encoder};
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, SlotId, Timestamp, WriterId};
+use crate::id::{SlotId, Timestamp, WriterId};
 use crate::keys::bundle::{Bundle, Grant};
 use crate::keys::certificate::{signed, verified};
 use crate::keys::share::{self, Share, Sharing};
@@ -232,11 +232,6 @@ impl KeySlot {
         input.finish()?;
         slot.belongs_to(file)?;
         Ok(slot)
-    }
-
-    /// The object's name for these signed bytes.
-    pub fn object_id(bytes: &[u8]) -> ObjectId {
-        ObjectId::of(bytes)
     }
 
     /// The keys, or `None` if `unlock` does not open this slot.

@@ -1,4 +1,4 @@
-//! The fold: one entry judged on the state before it, and its effect.
+//! The fold: one entry judged on the state before it.
 //!
 //! Pure: bytes in, a verdict out. An entry that is garbage or breaks a rule has no effect for anyone; the chain goes on
 //! over its bytes all the same.
@@ -6,9 +6,10 @@
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{KeyId, ObjectId, PackId, ReplicaId, SessionId, SnapshotId, WriterId};
+use crate::id::{ObjectId, ReplicaId, SessionId, WriterId};
 use crate::keys::{Certificate, Rights};
-use crate::log::config::Config;
+use crate::log::effect::Effect;
+pub use crate::log::effect::OpKind;
 use crate::log::entry::Envelope;
 use crate::log::op::{self, Op};
 use crate::log::state::{Session, SessionState, Standing, State, Visible};
@@ -23,22 +24,6 @@ pub enum Folded {
     Applied(OpKind),
     /// It has none, for this reason.
     Ignored(Reason),
-}
-
-/// What an entry did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are those of the operations and statements")]
-pub enum OpKind {
-    Birth,
-    Begin,
-    Commit,
-    Forget,
-    Hold,
-    Release,
-    Vouch,
-    Bad,
-    Key,
-    Config,
 }
 
 /// Why an entry has no effect.
@@ -80,19 +65,6 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Change(Effect);
 
-#[derive(Debug)]
-enum Effect {
-    Birth { replica: ReplicaId, name: String, config: Config, serial: u64 },
-    Begin { id: SessionId, session: Session },
-    Commit { snapshot: SnapshotId, visible: Visible },
-    Forget(Vec<SnapshotId>),
-    Hold { snapshot: SnapshotId, serial: u64, held: bool },
-    Vouch(Vec<PackId>),
-    Bad(Vec<(KeyId, u64)>),
-    Key { subject: Subject, serial: u64, standing: Standing, certificate: Option<Certificate> },
-    Config { config: Config, serial: u64 },
-}
-
 /// Stops judging: the entry is void, or the log cannot be folded on.
 enum Stop {
     Void(Reason),
@@ -124,7 +96,7 @@ impl State {
         self.head = *blake3::hash(bytes).as_bytes();
         self.next += 1;
         Ok(match verdict {
-            Verdict::Valid(change) => Folded::Applied(self.apply(change)),
+            Verdict::Valid(change) => Folded::Applied(self.apply(change.0)),
             Verdict::Void(reason) => Folded::Ignored(reason),
         })
     }
@@ -372,89 +344,6 @@ impl State {
                 Err(Stop::Fatal(Error::new(Kind::Unsupported, message)))
             }
             Reading::Future(_) => garbage("its statement is of an unknown kind"),
-        }
-    }
-
-    fn apply(&mut self, change: Change) -> OpKind {
-        match change.0 {
-            Effect::Birth { replica, name, config, serial } => {
-                self.replica = Some(replica);
-                self.name = name;
-                self.set_config(config, serial);
-                OpKind::Birth
-            }
-            Effect::Begin { id, session } => {
-                self.sessions.insert(id, session);
-                OpKind::Begin
-            }
-            Effect::Commit { snapshot, visible } => {
-                for segment in &visible.segments {
-                    if self.segments_known.insert(*segment) {
-                        self.segments.push(*segment);
-                    }
-                }
-                if let Some(session) = self.sessions.get_mut(&visible.session) {
-                    session.state = SessionState::Committed(snapshot);
-                }
-                self.visible.insert(snapshot, visible);
-                OpKind::Commit
-            }
-            Effect::Forget(snapshots) => {
-                for snapshot in snapshots {
-                    self.visible.remove(&snapshot);
-                    self.forgotten.insert(snapshot);
-                }
-                OpKind::Forget
-            }
-            Effect::Hold { snapshot, serial, held } => {
-                self.holds.insert(snapshot, (serial, held));
-                self.serial = self.serial.max(serial);
-                if held { OpKind::Hold } else { OpKind::Release }
-            }
-            Effect::Vouch(packs) => {
-                self.vouched.extend(packs);
-                OpKind::Vouch
-            }
-            Effect::Bad(frames) => {
-                self.bad.extend(frames);
-                OpKind::Bad
-            }
-            Effect::Key { subject, serial, standing, certificate } => {
-                self.set_key(subject, serial, standing, certificate);
-                OpKind::Key
-            }
-            Effect::Config { config, serial } => {
-                self.set_config(config, serial);
-                OpKind::Config
-            }
-        }
-    }
-
-    fn set_config(&mut self, config: Config, serial: u64) {
-        self.config = config;
-        self.config_serial = serial;
-        self.serial = self.serial.max(serial);
-    }
-
-    fn set_key(
-        &mut self,
-        subject: Subject,
-        serial: u64,
-        standing: Standing,
-        certificate: Option<Certificate>,
-    ) {
-        if let Some(certificate) = certificate {
-            self.certificates.insert(WriterId(subject), certificate);
-        }
-        self.subjects.insert(subject, (serial, standing));
-        self.serial = self.serial.max(serial);
-        if self.stands(WriterId(subject)) {
-            return;
-        }
-        for session in self.sessions.values_mut() {
-            if session.author.0 == subject && session.state == SessionState::Open {
-                session.state = SessionState::KeyRemoved;
-            }
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Layout and rules: `docs/format/log.md`. Everything but [`client`] is pure: bytes in, verdicts and states out.
 //!
 //! ```text
-//! entry bytes -> Envelope -> Op (with a Statement inside) -> State::judge -> Change -> State::apply
+//! entry bytes -> Envelope -> Op (with a Statement inside) -> State::judge -> Change -> new State
 //! ```
 
 pub mod client;
 pub mod config;
+mod effect;
 pub mod entry;
 pub mod fold;
 pub mod op;

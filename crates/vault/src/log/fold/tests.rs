@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::Encoder;
-use crate::id::{SourceId, Timestamp, VaultId};
+use crate::id::{KeyId, SnapshotId, SourceId, Timestamp, VaultId};
 use crate::keys::Role;
-use crate::log::config::{Feature, Operation};
+use crate::log::config::{Config, Feature, Operation};
 use crate::log::entry::Entry;
 use crate::object::{self, ObjectKind};
 use crate::suite::SigningKey;

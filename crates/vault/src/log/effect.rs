@@ -1,0 +1,123 @@
+//! What a valid entry changes. Judging is done: nothing here can fail.
+
+use crate::id::{KeyId, PackId, ReplicaId, SessionId, SnapshotId, WriterId};
+use crate::keys::Certificate;
+use crate::log::config::Config;
+use crate::log::state::{Session, SessionState, Standing, State, Visible};
+use crate::log::statement::Subject;
+
+/// What an entry did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of the operations and statements")]
+pub enum OpKind {
+    Birth,
+    Begin,
+    Commit,
+    Forget,
+    Hold,
+    Release,
+    Vouch,
+    Bad,
+    Key,
+    Config,
+}
+
+/// The change that a valid entry makes to the state it was judged on.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Birth { replica: ReplicaId, name: String, config: Config, serial: u64 },
+    Begin { id: SessionId, session: Session },
+    Commit { snapshot: SnapshotId, visible: Visible },
+    Forget(Vec<SnapshotId>),
+    Hold { snapshot: SnapshotId, serial: u64, held: bool },
+    Vouch(Vec<PackId>),
+    Bad(Vec<(KeyId, u64)>),
+    Key { subject: Subject, serial: u64, standing: Standing, certificate: Option<Certificate> },
+    Config { config: Config, serial: u64 },
+}
+
+impl State {
+    /// Lets a valid entry take effect.
+    pub(super) fn apply(&mut self, effect: Effect) -> OpKind {
+        match effect {
+            Effect::Birth { replica, name, config, serial } => {
+                self.replica = Some(replica);
+                self.name = name;
+                self.set_config(config, serial);
+                OpKind::Birth
+            }
+            Effect::Begin { id, session } => {
+                self.sessions.insert(id, session);
+                OpKind::Begin
+            }
+            Effect::Commit { snapshot, visible } => {
+                for segment in &visible.segments {
+                    if self.segments_known.insert(*segment) {
+                        self.segments.push(*segment);
+                    }
+                }
+                if let Some(session) = self.sessions.get_mut(&visible.session) {
+                    session.state = SessionState::Committed(snapshot);
+                }
+                self.visible.insert(snapshot, visible);
+                OpKind::Commit
+            }
+            Effect::Forget(snapshots) => {
+                for snapshot in snapshots {
+                    self.visible.remove(&snapshot);
+                    self.forgotten.insert(snapshot);
+                }
+                OpKind::Forget
+            }
+            Effect::Hold { snapshot, serial, held } => {
+                self.holds.insert(snapshot, (serial, held));
+                self.serial = self.serial.max(serial);
+                if held { OpKind::Hold } else { OpKind::Release }
+            }
+            Effect::Vouch(packs) => {
+                self.vouched.extend(packs);
+                OpKind::Vouch
+            }
+            Effect::Bad(frames) => {
+                self.bad.extend(frames);
+                OpKind::Bad
+            }
+            Effect::Key { subject, serial, standing, certificate } => {
+                self.set_key(subject, serial, standing, certificate);
+                OpKind::Key
+            }
+            Effect::Config { config, serial } => {
+                self.set_config(config, serial);
+                OpKind::Config
+            }
+        }
+    }
+
+    fn set_config(&mut self, config: Config, serial: u64) {
+        self.config = config;
+        self.config_serial = serial;
+        self.serial = self.serial.max(serial);
+    }
+
+    fn set_key(
+        &mut self,
+        subject: Subject,
+        serial: u64,
+        standing: Standing,
+        certificate: Option<Certificate>,
+    ) {
+        if let Some(certificate) = certificate {
+            self.certificates.insert(WriterId(subject), certificate);
+        }
+        self.subjects.insert(subject, (serial, standing));
+        self.serial = self.serial.max(serial);
+        if self.stands(WriterId(subject)) {
+            return;
+        }
+        for session in self.sessions.values_mut() {
+            if session.author.0 == subject && session.state == SessionState::Open {
+                session.state = SessionState::KeyRemoved;
+            }
+        }
+    }
+}
