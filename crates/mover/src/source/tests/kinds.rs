@@ -221,7 +221,8 @@ fn unchanged_means_all_four_equal_and_a_settled_whole_parent() {
         },
     };
     assert!(unchanged(found, &parent), "owner, mode and device do not matter");
-    let changes: [(&str, fn(&mut Entry)); 7] = [
+    type Change = fn(&mut Entry);
+    let changes: [(&str, Change); 7] = [
         ("size", |entry| entry.portable.node = Node::File { size: 5, digest: Digest::of(b"file") }),
         ("type", |entry| entry.portable.node = Node::Fifo),
         ("mtime", |entry| entry.portable.mtime.seconds += 1),

@@ -15,7 +15,7 @@ impl<'a> Mounted<'a> {
     /// Mounts with these arguments at `target`; `None` if this user may not.
     fn at(target: &'a Path, arguments: &[&std::ffi::OsStr]) -> Option<Self> {
         let done = Command::new("mount").args(arguments).arg(target).output().ok()?.status.success();
-        done.then_some(Self(target))
+        done.then(|| Self(target))
     }
 }
 
