@@ -20,7 +20,7 @@ use super::roots::{Start, Wanted, absolute, plan_start};
 use super::status::{Follow, Identity, Status};
 
 /// Paths above this are reported, not kept: an entry has a limit, and so has memory.
-const PATH_BYTES_MAX: usize = 256 << 10;
+const PATH_BYTES_MAX: usize = 64 << 10;
 
 /// How often a name is tried that becomes something else between two looks.
 const TRIES_MAX: usize = 3;
@@ -90,6 +90,8 @@ pub struct Scan {
     owners: Arc<Owners>,
     clocks: Clocks,
     stack: Vec<Level>,
+    /// The path of the topmost directory. One path, not one a level: the sum over a deep tree has no bound.
+    here: TreePath,
     /// The directories on the stack that are taken whole: meeting one of them again below itself is a loop.
     ancestors: HashSet<Identity>,
     names_bytes: usize,
@@ -102,7 +104,6 @@ pub struct Scan {
 struct Level {
     directory: Arc<Directory>,
     status: Status,
-    path: TreePath,
     names: SortedNames,
     names_bytes: usize,
     wanted: Wanted,
@@ -156,6 +157,7 @@ pub fn scan(options: ScanOptions) -> Result<Scan, ScanError> {
         owners: Arc::new(Owners::load()),
         clocks: Clocks::default(),
         stack: Vec::new(),
+        here: TreePath::root(),
         ancestors: HashSet::new(),
         names_bytes: 0,
         listing: Vec::with_capacity(LISTING_BYTES),
@@ -195,7 +197,7 @@ impl Scan {
     /// Looks at one name of the topmost directory; again if it becomes something else meanwhile.
     fn visit(&mut self, name: &[u8]) {
         let Some(level) = self.stack.last_mut() else { return };
-        let path = level.path.join(name);
+        let path = self.here.join(name);
         let (directory, parent_status) = (Arc::clone(&level.directory), level.status);
         let wanted = level.wanted.below.remove(name);
         let follow = if wanted.is_some() { Follow::Links } else { Follow::Never };
@@ -297,18 +299,21 @@ impl Scan {
         }
         let names_bytes = names.held_bytes();
         self.names_bytes += names_bytes;
-        self.stack.push(Level { directory, status, path: path.clone(), names, names_bytes, wanted });
+        self.here = path.clone();
+        self.stack.push(Level { directory, status, names, names_bytes, wanted });
         Ok(())
     }
 
     /// Leaves the topmost directory and gives its path.
     fn leave(&mut self) -> TreePath {
-        let Some(level) = self.stack.pop() else { return TreePath::root() };
+        let above = self.here.parent().unwrap_or_default();
+        let left = std::mem::replace(&mut self.here, above);
+        let Some(level) = self.stack.pop() else { return left };
         self.names_bytes -= level.names_bytes;
         if level.wanted.whole {
             self.ancestors.remove(&level.status.identity());
         }
-        level.path
+        left
     }
 
     /// Whether a name on the way to what is named belongs to a directory that is taken whole. A link does not: only

@@ -200,7 +200,6 @@ fn unchanged_means_all_four_equal_and_a_settled_whole_parent() {
     plant(root.path(), &["file", "directory/"]);
     let scanned = scan_all(options(&[root.path()]));
     let found = find(&scanned, b"file");
-    let later = |time: FileTime| FileTime { seconds: time.seconds + 1, ..time };
     let digest = Digest::of(b"file");
     let parent = Entry {
         portable: Portable {
@@ -222,14 +221,15 @@ fn unchanged_means_all_four_equal_and_a_settled_whole_parent() {
         },
     };
     assert!(unchanged(found, &parent), "owner, mode and device do not matter");
-    let changes: [(&str, &dyn Fn(&mut Entry)); 7] = [
-        ("size", &|entry| entry.portable.node = Node::File { size: 5, digest }),
-        ("type", &|entry| entry.portable.node = Node::Fifo),
-        ("mtime", &|entry| entry.portable.mtime = later(entry.portable.mtime)),
-        ("ctime", &|entry| entry.local.ctime = later(entry.local.ctime)),
-        ("inode", &|entry| entry.local.inode += 1),
-        ("settled", &|entry| entry.local.settled = false),
-        ("torn", &|entry| entry.local.torn = true),
+    type Change = fn(&mut Entry);
+    let changes: [(&str, Change); 7] = [
+        ("size", |entry| entry.portable.node = Node::File { size: 5, digest: Digest::of(b"file") }),
+        ("type", |entry| entry.portable.node = Node::Fifo),
+        ("mtime", |entry| entry.portable.mtime.seconds += 1),
+        ("ctime", |entry| entry.local.ctime.nanos ^= 1),
+        ("inode", |entry| entry.local.inode += 1),
+        ("settled", |entry| entry.local.settled = false),
+        ("torn", |entry| entry.local.torn = true),
     ];
     for (what, change) in changes {
         let mut other = parent.clone();

@@ -7,8 +7,11 @@ mod shape;
 mod trouble;
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use tempfile::TempDir;
 
 use super::*;
@@ -32,6 +35,23 @@ pub(super) fn plant(root: &Path, paths: &[&str]) {
             fs::write(full, path).unwrap();
         }
     }
+}
+
+/// Makes `depth` directories called `name` inside each other and gives their handles.
+pub(super) fn deepen(root: &Path, name: &str, depth: usize) -> Vec<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut handles = vec![openat(CWD, root, flags, Mode::empty()).unwrap()];
+    for level in 0..depth {
+        mkdirat(&handles[level], name, Mode::from_raw_mode(0o755)).unwrap();
+        handles.push(openat(&handles[level], name, flags, Mode::empty()).unwrap());
+    }
+    handles.split_off(1)
+}
+
+/// Removes what [`deepen`] made, which is too deep for the usual ways.
+pub(super) fn remove_deep(root: &Path, name: &str) {
+    let done = Command::new("rm").arg("-rf").arg(root.join(name)).status().unwrap();
+    assert!(done.success());
 }
 
 pub(super) fn options(roots: &[&Path]) -> ScanOptions {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fs::{Mode, OFlags, openat};
 
 use super::*;
 
@@ -15,7 +15,7 @@ impl<'a> Mounted<'a> {
     /// Mounts with these arguments at `target`; `None` if this user may not.
     fn at(target: &'a Path, arguments: &[&std::ffi::OsStr]) -> Option<Self> {
         let done = Command::new("mount").args(arguments).arg(target).output().ok()?.status.success();
-        done.then_some(Self(target))
+        done.then(|| Self(target))
     }
 }
 
@@ -133,11 +133,7 @@ fn roots_that_are_missing_are_said() {
 fn a_tree_deeper_than_any_path_is_walked_with_few_open_directories() {
     let root = tempdir();
     let name = "d".repeat(200);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let mut handle = openat(CWD, root.path(), flags, Mode::empty()).unwrap();
-    for _ in 0..60 {
-        mkdirat(&handle, &*name, Mode::from_raw_mode(0o755)).unwrap();
-        handle = openat(&handle, &*name, flags, Mode::empty()).unwrap();
+    for handle in deepen(root.path(), &name, 60) {
         for (file, content) in [("a", "first"), ("z", "last")] {
             let flags = OFlags::CREATE | OFlags::WRONLY;
             let file = openat(&handle, file, flags, Mode::from_raw_mode(0o644)).unwrap();
@@ -162,12 +158,6 @@ fn a_tree_deeper_than_any_path_is_walked_with_few_open_directories() {
     }
     drop(scanned);
     remove_deep(root.path(), &name);
-}
-
-/// Removes a chain of directories that is too long for a path.
-fn remove_deep(root: &Path, name: &str) {
-    let done = Command::new("rm").arg("-rf").arg(root.join(name)).status().unwrap();
-    assert!(done.success());
 }
 
 #[test]

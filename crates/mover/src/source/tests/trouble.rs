@@ -1,7 +1,6 @@
 //! A tree that changes under the walk, and one that may not be read.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -80,9 +79,25 @@ fn a_directory_that_may_not_be_read_is_reported_and_the_rest_walked() {
 }
 
 #[test]
-fn a_path_beyond_the_limit_of_an_entry_is_an_error_of_its_own() {
-    let error = io::Error::from(rustix::io::Errno::NAMETOOLONG);
-    assert_eq!(classify(&error), UnreadKind::Failed);
+fn a_path_beyond_the_limit_of_an_entry_is_reported_and_the_rest_walked() {
+    let root = tempdir();
+    let name = "d".repeat(250);
+    plant(root.path(), &["z"]);
+    // 64 KiB hold 261 names of 250 bytes and their slashes.
+    deepen(root.path(), &name, 265);
+    let scanned = scan_all(options(&[root.path()]));
+    let [.., Scanned::Found(deepest), Scanned::Unreadable { path, error, kind }, Scanned::Found(last)] =
+        &scanned[..]
+    else {
+        panic!("{:?}", lines(&scanned));
+    };
+    assert_eq!(deepest.path.as_bytes().len(), 261 * 251 - 1);
+    assert_eq!(path.as_bytes().len(), 262 * 251 - 1);
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NAMETOOLONG.raw_os_error()));
+    assert_eq!(*kind, UnreadKind::Failed);
+    assert_eq!(last.path.as_bytes(), b"z");
+    drop(scanned);
+    remove_deep(root.path(), &name);
 }
 
 #[test]
