@@ -1,0 +1,588 @@
+//! What comes out of the engines. Field names here are the JSON of `docs/json.md`; ids are lower-case hexadecimal.
+
+use serde::{Serialize, Serializer};
+use shudao_vault::entry::{Entry, FileTime, Node};
+use shudao_vault::id::Timestamp;
+
+use super::path::{LinkTarget, RawPath};
+use super::show::{json_file_time, json_time};
+
+/// What every summary says, whatever the command.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Totals {
+    /// Files gone through.
+    pub(crate) files: u64,
+    /// Bytes read from the source, the live tree or the vault's content.
+    pub(crate) bytes_read: u64,
+    /// Bytes stored on the first replica.
+    pub(crate) bytes_added: u64,
+    /// The snapshot that was made or used.
+    pub(crate) snapshot: Option<String>,
+    /// Each replica that took part.
+    pub(crate) replicas: Vec<ReplicaState>,
+    /// What did not go as it should.
+    pub(crate) warnings: Warnings,
+}
+
+/// One replica at the end of a run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ReplicaState {
+    /// Its address as it was named.
+    pub(crate) address: String,
+    /// What the run did there is committed.
+    pub(crate) committed: bool,
+    /// Objects that it lacks.
+    pub(crate) objects_behind: u64,
+}
+
+/// Counters of what did not go as it should; any of them makes exit code 3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Warnings {
+    /// Paths that could not be read.
+    pub(crate) source_unreadable: u64,
+    /// Files that changed while they were read.
+    pub(crate) changed_while_read: u64,
+    /// Paths whose owner, mode, times or attributes could not all be set.
+    pub(crate) metadata_not_set: u64,
+    /// Replicas that lack objects.
+    pub(crate) replica_behind: u64,
+}
+
+impl Warnings {
+    /// Whether anything did not go as it should.
+    pub(crate) fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// A vault was made.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct InitReport {
+    /// The vault's id.
+    pub(crate) vault: String,
+    /// The replica's id.
+    pub(crate) replica: String,
+    /// The second way in, if one was wanted. Never part of the JSON.
+    #[serde(skip)]
+    pub(crate) recovery_kit: Option<zeroize::Zeroizing<String>>,
+}
+
+/// What a vault is.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct VaultInfo {
+    /// The vault's id.
+    pub(crate) vault: String,
+    /// Version of its format.
+    pub(crate) format_version: u8,
+    /// Its cryptographic suite.
+    pub(crate) suite: String,
+    /// When it was made, by its first log entry.
+    #[serde(serialize_with = "json_time")]
+    pub(crate) created: Timestamp,
+    /// Writers deduplicate against each other's packs.
+    pub(crate) trusts_writers: bool,
+    /// Destroying its keys would erase it: no password slot stands in a replica.
+    pub(crate) erasable: bool,
+    /// Key slots that stand.
+    pub(crate) keys: u64,
+    /// Snapshots that are visible.
+    pub(crate) snapshots: u64,
+    /// Required features.
+    pub(crate) features: Vec<String>,
+}
+
+/// How a vault is.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct VaultStatus {
+    /// Its replicas.
+    pub(crate) replicas: Vec<ReplicaStatus>,
+    /// Its sources and the age of their newest snapshots.
+    pub(crate) sources: Vec<SourceStatus>,
+    /// Restores that were interrupted while files were being changed in place, by target directory.
+    pub(crate) unfinished_restores: Vec<String>,
+}
+
+/// How one replica is.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ReplicaStatus {
+    /// Its address as it was named.
+    pub(crate) address: String,
+    /// Its id.
+    pub(crate) replica: String,
+    /// Entries of its log.
+    pub(crate) log_entries: u64,
+    /// Snapshots visible there.
+    pub(crate) snapshots: u64,
+    /// Of these, held ones.
+    pub(crate) held: u64,
+    /// Sessions that began and neither committed nor were fenced.
+    pub(crate) open_sessions: u64,
+    /// Frames known to be bad.
+    pub(crate) bad_frames: u64,
+    /// Objects that it lacks.
+    pub(crate) objects_behind: u64,
+}
+
+/// One source's newest snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SourceStatus {
+    /// The source's name.
+    pub(crate) source: String,
+    /// Its snapshots.
+    pub(crate) snapshots: u64,
+    /// The newest.
+    pub(crate) latest: String,
+    /// Its time.
+    #[serde(serialize_with = "json_time")]
+    pub(crate) latest_time: Timestamp,
+}
+
+/// A key slot.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct KeyLine {
+    /// Its id.
+    pub(crate) key: String,
+    /// `owner`, `writer` or `keeper`.
+    pub(crate) role: String,
+    /// `password`, `recipient`, `shares` or `recovery`.
+    pub(crate) slot: String,
+    /// When it was added.
+    #[serde(serialize_with = "json_time")]
+    pub(crate) added: Timestamp,
+    /// This run was opened with it.
+    pub(crate) current: bool,
+}
+
+/// A key was added.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyAdded {
+    /// The new slot.
+    pub(crate) key: KeyLine,
+    /// The shares' texts, if shares were wanted.
+    pub(crate) shares: Vec<zeroize::Zeroizing<String>>,
+}
+
+/// Keys were rotated.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct KeyRotated {
+    /// The new generation of the read and the metadata key.
+    pub(crate) generation: u32,
+}
+
+/// A snapshot was stored.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct BackupSummary {
+    /// What every summary says.
+    #[serde(skip)]
+    pub(crate) totals: Totals,
+    /// The source's name.
+    pub(crate) source: String,
+    /// The snapshot that it was compared with.
+    pub(crate) parent: Option<String>,
+    /// Directories.
+    pub(crate) directories: u64,
+    /// Files that the parent lacks.
+    pub(crate) files_new: u64,
+    /// Files that differ from the parent's.
+    pub(crate) files_changed: u64,
+    /// Files that are as in the parent.
+    pub(crate) files_unmodified: u64,
+    /// Paths of the parent that are gone.
+    pub(crate) paths_removed: u64,
+    /// Sockets, which no snapshot holds.
+    pub(crate) sockets_skipped: u64,
+    /// Logical size of everything in the snapshot.
+    pub(crate) bytes_total: u64,
+    /// Bytes read that the vault did not know.
+    pub(crate) bytes_new: u64,
+    /// Digest of everything portable; equal trees have equal roots.
+    pub(crate) manifest_root: String,
+    /// Nothing was stored.
+    pub(crate) dry_run: bool,
+}
+
+/// One snapshot in a list.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SnapshotLine {
+    /// Its id.
+    pub(crate) snapshot: String,
+    /// The one before it of the same source.
+    pub(crate) parent: Option<String>,
+    /// The source's name.
+    pub(crate) source: String,
+    /// The parent's sequence plus one.
+    pub(crate) sequence: u64,
+    /// When it was taken, by its writer's clock.
+    #[serde(serialize_with = "json_time")]
+    pub(crate) time: Timestamp,
+    /// The host's name.
+    pub(crate) host: String,
+    /// What was backed up.
+    pub(crate) paths: Vec<PathField>,
+    /// Words to find it by.
+    pub(crate) tags: Vec<String>,
+    /// Files in it.
+    pub(crate) files: u64,
+    /// Logical size.
+    pub(crate) bytes: u64,
+    /// It is held.
+    pub(crate) held: bool,
+    /// Not everything of the source is in it.
+    pub(crate) partial: bool,
+    /// Id of the key that wrote it.
+    pub(crate) writer: String,
+    /// Digest of everything portable.
+    pub(crate) manifest_root: String,
+}
+
+/// A path as an object of its own.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PathField {
+    #[serde(flatten)]
+    pub(crate) path: RawPath,
+}
+
+/// One path of a snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct LsLine {
+    #[serde(flatten)]
+    pub(crate) path: RawPath,
+    /// `file`, `directory`, `symlink`, `fifo`, `char_device` or `block_device`.
+    pub(crate) kind: &'static str,
+    /// Permission bits in octal, four digits.
+    pub(crate) mode: String,
+    /// Owner's number.
+    pub(crate) uid: u32,
+    /// Group's number.
+    pub(crate) gid: u32,
+    /// Owner's name on the source, if it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    /// Group's name on the source, if it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<String>,
+    /// Logical size; zero for what is no file.
+    pub(crate) size: u64,
+    /// Modification time.
+    #[serde(serialize_with = "json_file_time")]
+    pub(crate) mtime: FileTime,
+    /// BLAKE3 of a file's bytes, as `b3sum` prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blake3: Option<String>,
+    /// A symbolic link's target.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<LinkTarget>,
+    /// The first path of its hard-link group, on the other members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_link: Option<PathField>,
+    /// Number of extended attributes.
+    pub(crate) xattrs: usize,
+    /// A device's major and minor number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<[u32; 2]>,
+    /// It changed while it was read.
+    pub(crate) torn: bool,
+}
+
+impl From<&Entry> for LsLine {
+    fn from(entry: &Entry) -> Self {
+        let portable = &entry.portable;
+        let name = |bytes: &Vec<u8>| (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned());
+        let (kind, blake3, target, device) = match &portable.node {
+            Node::Directory => ("directory", None, None, None),
+            Node::File { digest, .. } => ("file", Some(digest.to_hex()), None, None),
+            Node::Symlink { target } => ("symlink", None, Some(LinkTarget(RawPath(target.clone()))), None),
+            Node::Fifo => ("fifo", None, None, None),
+            Node::CharDevice { major, minor } => ("char_device", None, None, Some([*major, *minor])),
+            Node::BlockDevice { major, minor } => ("block_device", None, None, Some([*major, *minor])),
+        };
+        Self {
+            path: RawPath::from(&portable.path),
+            kind,
+            mode: format!("{:04o}", portable.mode),
+            uid: portable.uid,
+            gid: portable.gid,
+            user: name(&entry.local.user),
+            group: name(&entry.local.group),
+            size: entry.size(),
+            mtime: portable.mtime,
+            blake3,
+            target,
+            first_link: portable.first_link.as_ref().map(|path| PathField { path: RawPath::from(path) }),
+            xattrs: portable.xattrs.len(),
+            device,
+            torn: entry.local.torn,
+        }
+    }
+}
+
+/// One difference between two trees.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DifferenceLine {
+    #[serde(flatten)]
+    pub(crate) path: RawPath,
+    /// What differs.
+    pub(crate) difference: Difference,
+    /// What the first tree (in `verify`: the snapshot) has, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expected: Option<String>,
+    /// What the second tree (in `verify`: the live one) has, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) found: Option<String>,
+}
+
+/// Kinds of difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// Only in the second tree.
+    Added,
+    /// Only in the first tree.
+    Removed,
+    /// Another type of file.
+    Type,
+    /// Content or size; a link's target; a device's numbers.
+    Content,
+    /// Permission bits.
+    Mode,
+    /// Owner's or group's number.
+    Owner,
+    /// Modification time.
+    Mtime,
+    /// Extended attributes, ACLs or capabilities.
+    Xattrs,
+    /// Membership in a hard-link group.
+    Link,
+    /// The live path could not be read.
+    Unreadable,
+}
+
+impl Difference {
+    /// Its name in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Type => "type",
+            Self::Content => "content",
+            Self::Mode => "mode",
+            Self::Owner => "owner",
+            Self::Mtime => "mtime",
+            Self::Xattrs => "xattrs",
+            Self::Link => "link",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// Its letter at the beginning of a line for people.
+    pub(crate) fn letter(self) -> char {
+        match self {
+            Self::Added => '+',
+            Self::Removed => '-',
+            Self::Type => 'T',
+            Self::Content => 'M',
+            Self::Mode | Self::Owner | Self::Mtime | Self::Xattrs | Self::Link => 'U',
+            Self::Unreadable => '?',
+        }
+    }
+}
+
+impl Serialize for Difference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Two snapshots were compared.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct DiffSummary {
+    /// What every summary says.
+    #[serde(skip)]
+    pub(crate) totals: Totals,
+    /// The first snapshot.
+    pub(crate) from: String,
+    /// The second.
+    pub(crate) to: String,
+    /// Paths only in the second.
+    pub(crate) added: u64,
+    /// Paths only in the first.
+    pub(crate) removed: u64,
+    /// Paths in both whose content or type differs.
+    pub(crate) changed: u64,
+    /// Paths in both of which only other things differ.
+    pub(crate) metadata_changed: u64,
+}
+
+/// A snapshot was written back.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct RestoreSummary {
+    /// What every summary says.
+    #[serde(skip)]
+    pub(crate) totals: Totals,
+    /// Bytes written to the target.
+    pub(crate) bytes_written: u64,
+    /// Files that were right already.
+    pub(crate) files_unchanged: u64,
+    /// Paths deleted because the snapshot lacks them.
+    pub(crate) deleted: u64,
+}
+
+/// A live tree was held against a snapshot.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct VerifySummary {
+    /// What every summary says.
+    #[serde(skip)]
+    pub(crate) totals: Totals,
+    /// Paths that differ.
+    pub(crate) differences: u64,
+    /// Paths that the snapshot's own rules leave out.
+    pub(crate) excluded: u64,
+    /// The manifest root that was promised.
+    pub(crate) manifest_root_expected: String,
+    /// The manifest root of the live tree.
+    pub(crate) manifest_root_found: String,
+}
+
+impl VerifySummary {
+    /// Whether the live tree is what was promised.
+    pub(crate) fn is_equal(&self) -> bool {
+        self.differences == 0 && self.manifest_root_expected == self.manifest_root_found
+    }
+}
+
+/// One thing wrong in a vault.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Finding {
+    /// The object's place in the replica.
+    pub(crate) object: String,
+    /// What is wrong with it.
+    pub(crate) problem: String,
+    /// What cannot be had because of it.
+    pub(crate) consequence: String,
+    /// It was mended.
+    pub(crate) mended: bool,
+}
+
+/// A vault was tested against itself.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct CheckSummary {
+    /// What every summary says.
+    #[serde(skip)]
+    pub(crate) totals: Totals,
+    /// Log entries whose chain and signatures were checked.
+    pub(crate) log_entries: u64,
+    /// Snapshots whose needs were checked.
+    pub(crate) snapshots: u64,
+    /// Objects whose presence was checked.
+    pub(crate) objects: u64,
+    /// Packs that were read in full.
+    pub(crate) packs_read: u64,
+    /// Packs that there are.
+    pub(crate) packs: u64,
+    /// Things wrong that were found.
+    pub(crate) findings: u64,
+    /// Of these, still wrong.
+    pub(crate) standing: u64,
+    /// With a sample: below this percentage of packs is bad, with the confidence beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bad_percent_below: Option<f64>,
+    /// Confidence of that bound in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confidence_percent: Option<f64>,
+}
+
+/// What `forget` would do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ForgetPlan {
+    /// Snapshots that would be dropped.
+    pub(crate) forget: Vec<SnapshotLine>,
+    /// Snapshots that were named but are held.
+    pub(crate) held: Vec<SnapshotLine>,
+}
+
+/// A group of a survey's files.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SurveyGroup {
+    /// What the group has in common: a kind, a class of sizes, an age.
+    pub(crate) name: String,
+    /// Paths in it.
+    pub(crate) count: u64,
+    /// Their logical size.
+    pub(crate) bytes: u64,
+}
+
+/// A source was measured.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct SurveyReport {
+    /// What every summary says.
+    #[serde(skip)]
+    pub(crate) totals: Totals,
+    /// Directories.
+    pub(crate) directories: u64,
+    /// Logical size.
+    pub(crate) bytes_total: u64,
+    /// Size on disk, holes left out.
+    pub(crate) bytes_allocated: u64,
+    /// By kind of file.
+    pub(crate) kinds: Vec<SurveyGroup>,
+    /// By size.
+    pub(crate) sizes: Vec<SurveyGroup>,
+    /// By time since the last modification.
+    pub(crate) ages: Vec<SurveyGroup>,
+    /// Bytes modified in the last day.
+    pub(crate) churn_bytes_per_day: u64,
+    /// Bytes that the estimate read.
+    pub(crate) bytes_sampled: u64,
+    /// Bytes of the sample over its distinct bytes.
+    pub(crate) dedup_ratio: f64,
+    /// Distinct bytes of the sample over their compressed size.
+    pub(crate) compression_ratio: f64,
+    /// Bytes a second at which the sample was read.
+    pub(crate) read_bytes_per_second: u64,
+    /// Forecast size in the vault.
+    pub(crate) forecast_bytes_stored: u64,
+    /// Forecast time of the first backup.
+    pub(crate) forecast_first_seconds: f64,
+    /// Forecast time of a daily one.
+    pub(crate) forecast_daily_seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use shudao_vault::entry::{Local, Portable, TreePath};
+    use shudao_vault::id::Digest;
+
+    use super::*;
+
+    fn entry(node: Node) -> Entry {
+        let portable = Portable {
+            path: TreePath::new("a/b").unwrap(),
+            node,
+            mode: 0o4755,
+            uid: 0,
+            gid: 5,
+            mtime: FileTime { seconds: 1_700_000_000, nanos: 5 },
+            xattrs: Vec::new(),
+            first_link: None,
+        };
+        Entry { portable, local: Local::default() }
+    }
+
+    #[test]
+    fn a_file_in_json_has_the_digest_that_b3sum_prints() {
+        let line = LsLine::from(&entry(Node::File { size: 3, digest: Digest::of(b"abc") }));
+        let json = serde_json::to_value(&line).unwrap();
+        assert_eq!(json["path"], "a/b");
+        assert_eq!(json["mode"], "4755");
+        assert_eq!(json["mtime"], "2023-11-14T22:13:20.000000005Z");
+        assert_eq!(json["blake3"], "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
+        assert_eq!(json.get("target"), None);
+    }
+
+    #[test]
+    fn a_link_that_is_no_text_keeps_its_bytes() {
+        let line = LsLine::from(&entry(Node::Symlink { target: b"\xff".to_vec() }));
+        let json = serde_json::to_value(&line).unwrap();
+        assert_eq!(json["kind"], "symlink");
+        assert_eq!(json["target_hex"], "ff");
+    }
+}
