@@ -20,8 +20,8 @@ Environment:
   SHUDAO_NEW_PASSWORD      the new password for `vault key add`; also SHUDAO_NEW_PASSWORD_FILE
   SHUDAO_CONFIG            the config file, if --config is not given
   SHUDAO_CACHE_DIR         caches, which may be deleted (default: $XDG_CACHE_HOME/shudao)
-  SHUDAO_STATE_DIR         journals and what was last seen of each replica (default: $XDG_STATE_HOME/shudao;
-                           as root /var/lib/shudao)
+  SHUDAO_STATE_DIR         journals, and what was last seen of each replica
+                           (default: $XDG_STATE_HOME/shudao; for root /var/lib/shudao)
   AWS_*                    credentials, region and endpoint of S3
   NO_COLOR, LC_ALL, LC_MESSAGES, LANG, TZ
 
@@ -56,7 +56,7 @@ pub(crate) struct GlobalArgs {
     /// Print errors and warnings only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say more; twice: say everything
+    /// Say more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Language of messages [default: from LC_ALL, LC_MESSAGES or LANG]
@@ -111,38 +111,23 @@ pub(crate) struct ExcludeArgs {
     pub(crate) one_file_system: bool,
 }
 
-/// The commands.
+/// The commands. Their help texts stand with their arguments, a file each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a vault, look at it, manage its keys
     Vault(vault::VaultArgs),
-    /// Store a snapshot of files, or of a command's output
     Backup(Box<backup::BackupArgs>),
-    /// List the snapshots
     Snapshots(snapshots::SnapshotsArgs),
-    /// List what a snapshot holds
     Ls(ls::LsArgs),
-    /// Show what differs between two snapshots
     Diff(diff::DiffArgs),
-    /// Write one file of a snapshot to stdout
     Cat(cat::CatArgs),
-    /// Write a snapshot back to disk
     Restore(Box<restore::RestoreArgs>),
-    /// Hold a live tree against a snapshot; exit 4 and a list where they differ
     Verify(verify::VerifyArgs),
-    /// Test the vault against itself
     Check(check::CheckArgs),
-    /// Protect a snapshot from being forgotten
     Hold(hold::HoldArgs),
-    /// Drop snapshots: shows the plan, acts with --yes
     Forget(forget::ForgetArgs),
-    /// Measure a source: sizes, kinds, churn, what deduplication and compression would save, how long it takes
     Survey(survey::SurveyArgs),
-    /// Do the whole main job once, on real files, on this machine
     Quickstart(quickstart::QuickstartArgs),
-    /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
-    /// Print the manual page, or write all of them to a directory
     Man(man::ManArgs),
 }
 

@@ -33,10 +33,10 @@ pub(crate) struct BackupArgs {
     #[arg(long, requires = "command")]
     stdin_from_command: bool,
     /// Name of the file that holds the command's output
-    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin_from_command")]
+    #[arg(long, value_name = "NAME", default_value = "stdin", conflicts_with = "paths")]
     stdin_name: String,
     /// The command and its arguments, behind `--`
-    #[arg(last = true, value_name = "CMD", requires = "stdin_from_command")]
+    #[arg(last = true, value_name = "CMD", conflicts_with = "paths")]
     command: Vec<OsString>,
     /// The source's name: snapshots of one source form a chain [default: host:path]
     #[arg(long, value_name = "NAME")]
@@ -165,6 +165,14 @@ mod tests {
             bytes_new: 9 << 20,
             ..BackupSummary::default()
         };
-        insta::assert_snapshot!(lines(&summary, std::time::Duration::from_secs(2), Lang::En).join("\n"));
+        assert_eq!(
+            lines(&summary, std::time::Duration::from_secs(2), Lang::En),
+            [
+                "Source host:/data, compared with snapshot 00112233.",
+                "Files: 2 new, 1 changed, 1,234 unmodified; 0 paths removed.",
+                "Read 12.0 MiB of 2.00 GiB in 2.00 s (6.00 MiB/s); 9.00 MiB were new, 3.00 MiB stored.",
+                "Snapshot 12ab34cd is committed.",
+            ]
+        );
     }
 }

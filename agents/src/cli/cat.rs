@@ -13,7 +13,9 @@ use super::ls;
 use super::parse::SnapshotName;
 use super::request::SnapshotChoice;
 
-/// Write one file of a snapshot to stdout; with --json, objects go to stderr
+/// Write one file of a snapshot to stdout.
+///
+/// With --json, objects go to stderr.
 #[derive(Debug, Args)]
 pub(crate) struct CatArgs {
     /// A snapshot's id or the beginning of it, or `latest`

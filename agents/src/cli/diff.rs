@@ -13,7 +13,9 @@ use super::report::DifferenceLine;
 use super::request::SnapshotChoice;
 use super::show;
 
-/// Show what differs between two snapshots: + only in B, - only in A, T type, M content, U metadata
+/// Show what differs between two snapshots.
+///
+/// + only in B, - only in A, T type, M content, U metadata.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// The first snapshot: its id or the beginning of it, or `latest`

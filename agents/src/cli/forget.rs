@@ -11,7 +11,9 @@ use super::parse::SnapshotName;
 use super::request::SnapshotChoice;
 use super::{show, snapshots};
 
-/// Drop snapshots: shows the plan, acts with --yes. A forgotten snapshot does not come back.
+/// Drop snapshots: shows the plan, acts with --yes.
+///
+/// A forgotten snapshot does not come back. Its space stays used until the vault is collected.
 #[derive(Debug, Args)]
 pub(crate) struct ForgetArgs {
     /// Snapshots: their ids or the beginnings of them, or `latest`

@@ -91,12 +91,14 @@ pub(crate) struct VaultInfo {
     pub(crate) features: Vec<String>,
 }
 
-/// How a vault is.
-#[derive(Debug, Clone, Serialize)]
+/// How a vault is. Replicas and sources are objects of their own in the JSON.
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct VaultStatus {
     /// Its replicas.
+    #[serde(skip)]
     pub(crate) replicas: Vec<ReplicaStatus>,
-    /// Its sources and the age of their newest snapshots.
+    /// Its sources and their newest snapshots.
+    #[serde(skip)]
     pub(crate) sources: Vec<SourceStatus>,
     /// Restores that were interrupted while files were being changed in place, by target directory.
     pub(crate) unfinished_restores: Vec<String>,
@@ -576,6 +578,26 @@ mod tests {
         assert_eq!(json["mtime"], "2023-11-14T22:13:20.000000005Z");
         assert_eq!(json["blake3"], "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
         assert_eq!(json.get("target"), None);
+    }
+
+    #[test]
+    fn no_summary_has_a_field_twice() {
+        fn fields(value: &impl Serialize) -> Vec<String> {
+            serde_json::to_value(value).unwrap().as_object().unwrap().keys().cloned().collect()
+        }
+        let common = fields(&Totals::default());
+        let own = [
+            fields(&VaultStatus::default()),
+            fields(&BackupSummary::default()),
+            fields(&DiffSummary::default()),
+            fields(&RestoreSummary::default()),
+            fields(&VerifySummary::default()),
+            fields(&CheckSummary::default()),
+            fields(&SurveyReport::default()),
+        ];
+        for field in own.iter().flatten() {
+            assert!(!common.contains(field) && field != "seconds", "{field}");
+        }
     }
 
     #[test]

@@ -32,7 +32,10 @@ fn the_help_of_every_command_is_as_recorded() {
         let help: Vec<_> = help.lines().map(str::trim_end).collect();
         reference.push_str(&format!("## {path}\n\n{}\n\n", help.join("\n").trim_end()));
     }
-    insta::assert_snapshot!("cli-reference", reference);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../reference");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("cli-reference", reference));
 }
 
 #[test]
@@ -110,6 +113,8 @@ fn what_is_typed_is_accepted_or_refused_as_documented() {
         "vault key add --role admin",
         "backup",
         "backup /data -- cmd",
+        "backup -- cmd",
+        "backup /data --stdin-name x",
         "backup --stdin-from-command",
         "backup /data --stdin-from-command -- cmd",
         "backup /data --limit 0",

@@ -42,7 +42,7 @@ struct StepLine<'a> {
     command: &'a str,
     exit: Option<i32>,
     seconds: f64,
-    summary: Option<serde_json::Value>,
+    result: Option<serde_json::Value>,
 }
 
 /// Runs the commands of the tour.
@@ -146,7 +146,7 @@ impl<'a> Runner<'a> {
             command: &done.command,
             exit,
             seconds: done.took.as_secs_f64(),
-            summary: last_json_line(&output.stdout),
+            result: last_json_line(&output.stdout),
         };
         self.ctx.output.object("step", &body)?;
         self.ctx.stop.check()?;

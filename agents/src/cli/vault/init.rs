@@ -12,11 +12,13 @@ use crate::cli::engine;
 use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::path::{RawPath, escaped};
-use crate::cli::report::Totals;
+use crate::cli::report::{ReplicaState, Totals};
 use crate::cli::request::InitRequest;
 use crate::cli::resolve;
 
-/// Make a vault. The password is taken as for opening one; on a terminal, an empty answer has one generated.
+/// Make a vault.
+///
+/// The password is taken as for opening one; on a terminal, an empty answer has one generated.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Where: a path, file:// or s3://bucket/prefix?endpoint=..., or a name from the config
@@ -71,7 +73,8 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         }
     }
     ctx.output.say(&Notice::VaultMade { vault: report.vault.clone(), address: escaped(&replica) })?;
-    ctx.summary(&Totals::default(), &report)?;
+    let replica = ReplicaState { address: replica, committed: true, objects_behind: 0 };
+    ctx.summary(&Totals { replicas: vec![replica], ..Totals::default() }, &report)?;
     Ok(Exit::Done)
 }
 

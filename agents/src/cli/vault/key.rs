@@ -30,16 +30,16 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Add a key: the new password comes from SHUDAO_NEW_PASSWORD, SHUDAO_NEW_PASSWORD_FILE or a prompt
     Add(KeyAddArgs),
-    /// List the keys
     List(KeyListArgs),
-    /// Remove a key: shows it, acts with --yes
     Remove(KeyRemoveArgs),
-    /// Begin a new generation of the read and metadata keys; what is stored stays under the old one
     Rotate(KeyRotateArgs),
 }
 
+/// Add a key.
+///
+/// A new password comes from SHUDAO_NEW_PASSWORD, SHUDAO_NEW_PASSWORD_FILE or a prompt, where an empty answer has one
+/// generated.
 #[derive(Debug, Args)]
 struct KeyAddArgs {
     /// What the holder may do: owner reads everything, writer backs up only, keeper maintains without seeing content
@@ -68,12 +68,14 @@ enum RoleName {
     Keeper,
 }
 
+/// List the keys
 #[derive(Debug, Args)]
 struct KeyListArgs {
     #[command(flatten)]
     access: AccessArgs,
 }
 
+/// Remove a key: shows it, acts with --yes
 #[derive(Debug, Args)]
 struct KeyRemoveArgs {
     /// The key's id, or the beginning of it
@@ -86,6 +88,9 @@ struct KeyRemoveArgs {
     access: AccessArgs,
 }
 
+/// Begin a new generation of the read and metadata keys.
+///
+/// What is stored from then on is under the new generation; what is stored already stays under the old one.
 #[derive(Debug, Args)]
 struct KeyRotateArgs {
     #[command(flatten)]

@@ -19,13 +19,9 @@ pub(crate) struct VaultArgs {
 
 #[derive(Debug, Subcommand)]
 enum VaultCommand {
-    /// Make a vault
     Init(init::InitArgs),
-    /// Show what the vault is: id, format, keys, features
     Info(info::InfoArgs),
-    /// Show how the vault is: its replicas, its sources and their newest snapshots
     Status(status::StatusArgs),
-    /// Manage the keys that open the vault
     Key(key::KeyArgs),
 }
 

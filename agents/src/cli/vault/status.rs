@@ -8,7 +8,7 @@ use crate::cli::engine::{self, Opening};
 use crate::cli::failure::{Exit, Result};
 use crate::cli::messages::{Label, Notice};
 use crate::cli::path::escaped;
-use crate::cli::report::{Totals, VaultStatus};
+use crate::cli::report::{ReplicaState, Totals, VaultStatus};
 use crate::cli::show::{self, Side, Table};
 
 /// Show how the vault is: its replicas, its sources and their newest snapshots
@@ -31,7 +31,14 @@ pub(crate) async fn run(ctx: &Context, args: StatusArgs) -> Result<Exit> {
     for target in &status.unfinished_restores {
         ctx.output.warning(&Notice::UnfinishedRestore { target: escaped(target) });
     }
-    ctx.summary(&Totals::default(), &status)?;
+    status.replicas.iter().try_for_each(|replica| ctx.output.object("replica", replica))?;
+    status.sources.iter().try_for_each(|source| ctx.output.object("source", source))?;
+    let replicas = status.replicas.iter().map(|replica| ReplicaState {
+        address: replica.address.clone(),
+        committed: true,
+        objects_behind: replica.objects_behind,
+    });
+    ctx.summary(&Totals { replicas: replicas.collect(), ..Totals::default() }, &status)?;
     Ok(Exit::Done)
 }
 
