@@ -69,7 +69,7 @@ fn text(line: &DifferenceLine) -> String {
 mod tests {
     use super::*;
     use crate::cli::path::RawPath;
-    use crate::cli::report::Difference;
+    use crate::cli::report::tree::Difference;
 
     #[test]
     fn a_difference_names_path_kind_and_both_sides() {

@@ -126,7 +126,7 @@ pub(crate) fn credential(unlock: &Unlock, asker: &Asker<'_>) -> Result<Credentia
         Unlock::Password(PasswordSource::Prompt) => {
             asker.ask(&Notice::PromptPassword {}).map(Credential::Password)
         }
-        Unlock::Password(source) => given(source).map(Credential::Password),
+        Unlock::Password(source) => asker.take(source).map(Credential::Password),
         Unlock::Identity(path) => read_file(path).map(Credential::Identity),
         Unlock::Shares(paths) => {
             paths.iter().map(|path| read_file(path)).collect::<Result<_>>().map(Credential::Shares)
@@ -155,7 +155,7 @@ pub(crate) fn new_password(
             Some(password) => password,
             None => return Ok(NewPassword { password: Password::generate(), generated: true }),
         },
-        source => given(source)?,
+        source => asker.take(source)?,
     };
     let strength = strength_bits(password.as_str());
     if strength < STRENGTH_BITS_MIN {
@@ -179,6 +179,13 @@ fn given(source: &PasswordSource) -> Result<Password> {
 }
 
 impl Asker<'_> {
+    /// The password of a source that asks nobody, unless a signal came while a command worked on it.
+    fn take(&self, source: &PasswordSource) -> Result<Password> {
+        let password = given(source);
+        self.stop.check()?;
+        password
+    }
+
     fn ask(&self, question: &Notice) -> Result<Password> {
         let answer = self.answer(question)?;
         if answer.is_empty() { Err(no_password()) } else { Ok(Password(answer)) }
