@@ -1,0 +1,87 @@
+//! `shudao check`
+
+use clap::Args;
+
+use super::args::AccessArgs;
+use super::context::Context;
+use super::engine::{self, Opening};
+use super::failure::{Exit, Result};
+use super::messages::Notice;
+use super::parse::Percent;
+use super::path::escaped;
+use super::report::Finding;
+use super::request::CheckDepth;
+use super::show;
+
+/// Test the vault against itself; damage that stands is exit 4.
+///
+/// Without a flag: that every snapshot's tree and index fit together; needs a keeper's or the owner's key.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Without keys: object hashes, the log's chain and signatures, presence of every needed name
+    #[arg(long, group = "depth")]
+    names: bool,
+    /// Read all content too; an owner thereby vouches for what is clean
+    #[arg(long, group = "depth")]
+    read_data: bool,
+    /// Read this share of the packs, drawn at random; says what that proves
+    #[arg(long, value_name = "N%", group = "depth")]
+    sample: Option<Percent>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+impl CheckArgs {
+    fn depth(&self) -> CheckDepth {
+        match (self.names, self.read_data, self.sample) {
+            (true, _, _) => CheckDepth::Names,
+            (_, true, _) => CheckDepth::ReadData,
+            (_, _, Some(Percent(percent))) => CheckDepth::Sample(percent),
+            (false, false, None) => CheckDepth::Structure,
+        }
+    }
+}
+
+pub(crate) async fn run(ctx: &Context, args: CheckArgs) -> Result<Exit> {
+    let depth = args.depth();
+    let opening = if depth == CheckDepth::Names { Opening::WithoutKey } else { Opening::WithKey };
+    let access = ctx.access(&args.access)?;
+    let vault = engine::open(ctx, &access, opening).await?;
+    let summary = {
+        let (progress, _drawn) = ctx.progress();
+        engine::check(ctx, &vault, depth, &mut |finding| print(ctx, &finding), &progress).await?
+    };
+    ctx.output.say(&Notice::CheckScope {
+        entries: show::count(summary.log_entries),
+        snapshots: show::count(summary.snapshots),
+        objects: show::count(summary.objects),
+        packs_read: show::count(summary.packs_read),
+        packs: show::count(summary.packs),
+        time: show::duration(ctx.elapsed()),
+    })?;
+    if let (Some(percent), Some(confidence)) = (summary.bad_percent_below, summary.confidence_percent) {
+        let packs = show::count(summary.packs_read);
+        ctx.output.say(&Notice::SampleBound { packs, percent, confidence })?;
+    }
+    let exit = if summary.standing > 0 {
+        ctx.output.say(&Notice::CheckDamaged { standing: show::count(summary.standing) })?;
+        ctx.conclude(&summary.totals);
+        Exit::Difference
+    } else {
+        ctx.output.say(&Notice::CheckClean {})?;
+        ctx.conclude(&summary.totals)
+    };
+    ctx.summary(&summary.totals, &summary)?;
+    Ok(exit)
+}
+
+fn print(ctx: &Context, finding: &Finding) -> Result<()> {
+    ctx.output.object("finding", finding)?;
+    let (object, problem) = (escaped(&finding.object), escaped(&finding.problem));
+    let notice = if finding.mended {
+        Notice::FindingMended { object, problem }
+    } else {
+        Notice::FindingStands { object, problem, consequence: escaped(&finding.consequence) }
+    };
+    ctx.output.line(&notice.text(ctx.output.lang()))
+}

@@ -1,0 +1,92 @@
+//! What to do: the sentence behind `hint:`.
+
+super::messages! {
+    /// What to do about a problem. Every error ends with one.
+    #[derive(Debug, Clone, PartialEq)]
+    Hint {
+        AddYes {}
+            "read the plan above; if it is what you want, give the same command with --yes"
+            "请核对上述计划；如确认无误，在同一命令后加上 --yes"
+        CheckDirectory {}
+            "check that the directory exists, that you may write there and that it has room"
+            "请确认该目录存在、有写入权限且空间充足"
+        CheckFile {}
+            "check the file's name and whether you may read it"
+            "请检查文件名以及读取权限"
+        CheckStdout {}
+            "check the room where stdout goes; what was written there is incomplete"
+            "请检查标准输出所在位置的空间；已写出的内容不完整"
+        ConfigPathsAbsolute {}
+            "names of vaults have no slash, replicas are not empty, and paths in the config are absolute"
+            "保管库名称不能含斜杠，副本列表不能为空，配置中的路径必须是绝对路径"
+        CorrectConfig {}
+            "correct the config file, or name another one with --config"
+            "请更正配置文件，或用 --config 指定另一个"
+        FreeResources {}
+            "free some memory or raise the limits of processes and threads"
+            "请释放内存，或提高进程与线程数限制"
+        GivePassword {}
+            "set SHUDAO_PASSWORD, SHUDAO_PASSWORD_FILE or SHUDAO_PASSWORD_COMMAND (for a new key: SHUDAO_NEW_PASSWORD or SHUDAO_NEW_PASSWORD_FILE), or run on a terminal"
+            "请设置 SHUDAO_PASSWORD、SHUDAO_PASSWORD_FILE 或 SHUDAO_PASSWORD_COMMAND（新密钥用 SHUDAO_NEW_PASSWORD 或 SHUDAO_NEW_PASSWORD_FILE），或在终端上运行"
+        GiveRecoveryKit {}
+            "give --recovery-kit FILE and keep the file apart from the vault, or --no-recovery-kit to go without"
+            "请用 --recovery-kit FILE 并将该文件与保管库分开保存；或用 --no-recovery-kit 表示不需要"
+        GiveRightKey {}
+            "check the password, the identity or the shares; `shudao vault info` shows which vault this is"
+            "请检查口令、身份密钥或份额；`shudao vault info` 可查看这是哪个保管库"
+        InitOrCorrectAddress {}
+            "correct the address, or make a vault there with `shudao vault init`"
+            "请更正地址，或用 `shudao vault init` 在该处创建保管库"
+        MakeRoom {}
+            "make room and give the command again; nothing that was there before is harmed"
+            "请腾出空间后重新执行；原有数据未受影响"
+        NameDirectory {}
+            "name a directory, for example `shudao quickstart /usr/share/doc`"
+            "请指定一个目录，例如 `shudao quickstart /usr/share/doc`"
+        NameOneReplica {}
+            "name one replica by its address, for example --vault /srv/vault"
+            "请按地址指定一个副本，例如 --vault /srv/vault"
+        NameVault {}
+            "give --vault with an address or a name of the config, or set SHUDAO_VAULT"
+            "请用 --vault 给出地址或配置中的名称，或设置 SHUDAO_VAULT"
+        QuickKept { dir: String }
+            "everything is left as it is in {dir}: give the command by hand to see more, then remove the directory"
+            "所有内容原样保留在 {dir}：可手工执行该命令查看详情，之后删除该目录"
+        RecoveryKitNewFile {}
+            "name a file that does not exist yet, in a directory where you may write"
+            "请指定一个尚不存在的文件，且所在目录可写"
+        ReleaseFirst {}
+            "release it first with `shudao hold --release SNAP`, or leave it out"
+            "请先用 `shudao hold --release SNAP` 解除保全，或不要包含它"
+        RemoveKeyAndAddAgain {}
+            "remove the key with `shudao vault key remove`, and add it again with shares in another directory"
+            "请用 `shudao vault key remove` 删除该密钥，再将份额写到其他目录重新添加"
+        ReportBug {}
+            "this should not happen: report it with the command and this message; what is stored is not affected"
+            "这种情况不应发生：请附上命令与本消息进行反馈；已存储的数据不受影响"
+        RunAgain {}
+            "give the command again"
+            "请重新执行该命令"
+        RunCheck {}
+            "run `shudao check` to see what is affected; everything else can still be restored"
+            "请运行 `shudao check` 查看影响范围；其余数据仍可恢复"
+        SeeHelp {}
+            "see `shudao --help`, or --help behind the command"
+            "请查看 `shudao --help`，或在命令后加 --help"
+        SetVariable { variable: &'static str }
+            "set {variable} to a directory where you may write"
+            "请将 {variable} 设为一个可写的目录"
+        TryAgainLater {}
+            "try again later; if it stays so, check the network and the address"
+            "请稍后重试；若仍如此，请检查网络和地址"
+        UseNewerShudao {}
+            "use a newer build of shudao"
+            "请使用更新版本的 shudao"
+        UseOtherRole {}
+            "open the vault with a key whose role has this right; `shudao vault key list` shows the roles"
+            "请使用具有此权限的角色密钥开启保管库；`shudao vault key list` 可查看各角色"
+        WaitForOtherRun {}
+            "wait until the other run has ended; `shudao vault status` shows open sessions"
+            "请等待另一个任务结束；`shudao vault status` 可查看未结束的会话"
+    }
+}

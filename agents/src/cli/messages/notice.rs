@@ -1,0 +1,235 @@
+//! What people are told while all goes well, and warnings.
+
+super::messages! {
+    /// A sentence about what is done. A whole line, so its form is free.
+    Notice {
+        Plain { text: String }
+            "{text}"
+            "{text}"
+        Warning { text: String }
+            "warning: {text}"
+            "警告：{text}"
+        Stopping {}
+            "Stopping: what has begun is being finished. A second signal ends at once."
+            "正在停止：已开始的工作正在收尾。再次发送信号将立即结束。"
+        DoneNotEverything { unreadable: String, changed: String, metadata: String, behind: String }
+            "Done, but not everything: {unreadable} paths unreadable, {changed} files changed while being read, {metadata} paths whose metadata could not all be set, {behind} replicas behind."
+            "已完成，但不完整：{unreadable} 个路径无法读取，{changed} 个文件在读取时发生变化，{metadata} 个路径的元数据未能全部设置，{behind} 个副本落后。"
+
+        PromptPassword {}
+            "Password of the vault: "
+            "保管库口令："
+        PromptNewPassword {}
+            "New password (empty: one is generated): "
+            "新口令（留空则自动生成）："
+        PromptNewPasswordAgain {}
+            "The same again: "
+            "请再次输入："
+        WeakPassword { bits: u64 }
+            "the password is weak: about {bits} bits, and whoever copies the vault can guess at leisure; generated ones have 90"
+            "口令强度不足：约 {bits} 位，任何取得保管库副本的人都可以从容猜测；自动生成的口令有 90 位"
+        GeneratedPassword { password: String }
+            "The password, shown only this once: {password}"
+            "口令（仅显示这一次）：{password}"
+
+        ProgressFiles { files: String }
+            "{files} files"
+            "{files} 个文件"
+        ProgressDedup { ratio: String, stored: String }
+            "dedup {ratio}, {stored} stored"
+            "去重比 {ratio}，已存 {stored}"
+        ProgressLeft { time: String }
+            "{time} left"
+            "剩余 {time}"
+
+        WritersTrusted {}
+            "writers will deduplicate against each other's packs: one that lies can spoil snapshots of the others"
+            "各写入者将基于彼此的数据包去重：任一写入者作假都可能损害其他写入者的快照"
+        RecoveryKitWritten { path: String }
+            "The recovery kit {path} opens the vault like the password does: keep it apart from the vault."
+            "恢复凭据 {path} 与口令一样可以开启保管库：请与保管库分开保存。"
+        VaultMade { vault: String, address: String }
+            "Made vault {vault} at {address}."
+            "已在 {address} 创建保管库 {vault}。"
+        InfoVault { vault: String }
+            "vault         {vault}"
+            "保管库        {vault}"
+        InfoFormat { version: u8, suite: String }
+            "format        version {version}, suite {suite}"
+            "格式          版本 {version}，算法套件 {suite}"
+        InfoCreated { time: String }
+            "made          {time}"
+            "创建时间      {time}"
+        InfoCounts { keys: u64, snapshots: u64 }
+            "holds         {keys} keys, {snapshots} snapshots"
+            "内容          {keys} 个密钥，{snapshots} 个快照"
+        InfoFeatures { features: String }
+            "features      {features}"
+            "特性          {features}"
+        InfoTrusting {}
+            "writers       deduplicate against each other's packs (--trust-writers)"
+            "写入者        基于彼此的数据包去重（--trust-writers）"
+        InfoNotTrusting {}
+            "writers       deduplicate against their own and vouched packs only"
+            "写入者        仅基于自身及经担保的数据包去重"
+        InfoErasable {}
+            "erasable      yes: destroying its keys erases it"
+            "可擦除        是：销毁密钥即可擦除"
+        InfoNotErasable {}
+            "erasable      no: a password slot stands in the replicas"
+            "可擦除        否：副本中存在口令槽"
+        UnfinishedRestore { target: String }
+            "a restore into {target} was interrupted while it changed files in place; the same restore --in-place finishes it"
+            "恢复到 {target} 的操作在就地修改文件时被中断；重新执行同一 restore --in-place 即可完成"
+        KeyAdded { key: String, role: String }
+            "Added key {key}, role {role}."
+            "已添加密钥 {key}，角色 {role}。"
+        ShareWritten { path: String }
+            "Wrote {path}: give it to one holder and remove it here."
+            "已写入 {path}：请交给一位持有人，并从此处删除。"
+        KeyRemoved { key: String }
+            "Removed key {key}."
+            "已删除密钥 {key}。"
+        OldCopiesStayOpenable {}
+            "Old copies of the vault stay openable with this key until `shudao vault key rotate`, and what they hold stays readable to it for good."
+            "在执行 `shudao vault key rotate` 之前，此密钥仍可开启保管库的旧副本；旧副本中的内容对它始终可读。"
+        KeysRotated { generation: u32 }
+            "Keys rotated: what is stored from now on is under generation {generation}."
+            "密钥已轮换：此后存储的数据使用第 {generation} 代密钥。"
+
+        BackupParent { source: String, parent: String }
+            "Source {source}, compared with snapshot {parent}."
+            "数据源 {source}，与快照 {parent} 比较。"
+        BackupFirst { source: String }
+            "Source {source}, its first snapshot."
+            "数据源 {source}，首个快照。"
+        BackupFiles { new: String, changed: String, unmodified: String, removed: String }
+            "Files: {new} new, {changed} changed, {unmodified} unmodified; {removed} paths removed."
+            "文件：新增 {new}，变更 {changed}，未变 {unmodified}；移除路径 {removed}。"
+        BackupBytes { read: String, total: String, new: String, stored: String, time: String, rate: String }
+            "Read {read} of {total} in {time} ({rate}); {new} were new, {stored} stored."
+            "用时 {time} 读取 {read}，共 {total}（{rate}）；新数据 {new}，存储 {stored}。"
+        BackupSockets { count: String }
+            "Skipped {count} sockets: they have no content."
+            "跳过 {count} 个套接字：它们没有内容。"
+        BackupSaved { snapshot: String }
+            "Snapshot {snapshot} is committed."
+            "快照 {snapshot} 已提交。"
+        BackupDry {}
+            "Dry run: nothing was stored."
+            "试运行：未存储任何数据。"
+
+        DiffSummary { added: String, removed: String, changed: String, metadata: String }
+            "{added} added, {removed} removed, {changed} changed, {metadata} with other metadata only."
+            "新增 {added}，移除 {removed}，变更 {changed}，仅元数据不同 {metadata}。"
+        DeletePlan { count: String }
+            "Plan: {count} paths that the snapshot lacks would be deleted."
+            "计划：将删除快照中没有的 {count} 个路径。"
+        Deleted { count: String }
+            "Deleted {count} paths that the snapshot lacks."
+            "已删除快照中没有的 {count} 个路径。"
+        Restored { files: String, unchanged: String, written: String, read: String, time: String, rate: String, target: String }
+            "Restored {files} files to {target} in {time}: {written} written ({rate}), {read} read from the vault, {unchanged} files were right already."
+            "已在 {time} 内将 {files} 个文件恢复到 {target}：写入 {written}（{rate}），从保管库读取 {read}，{unchanged} 个文件原已正确。"
+        VerifyEqual { directory: String, files: String, bytes: String, time: String, root: String }
+            "{directory} is what was promised: {files} files, {bytes}, in {time}; manifest root {root}."
+            "{directory} 与承诺一致：{files} 个文件，{bytes}，用时 {time}；清单根 {root}。"
+        VerifyDiffers { directory: String, count: String, files: String, bytes: String, time: String, expected: String, root: String }
+            "{directory} differs in {count} places: {files} files, {bytes}, in {time}; manifest root {root}, expected {expected}."
+            "{directory} 有 {count} 处不同：{files} 个文件，{bytes}，用时 {time}；清单根 {root}，应为 {expected}。"
+        VerifyExcluded { count: String }
+            "{count} paths were left out by the snapshot's own rules."
+            "按快照自身规则排除了 {count} 个路径。"
+        CheckScope { entries: String, snapshots: String, objects: String, packs_read: String, packs: String, time: String }
+            "Checked {entries} log entries, {snapshots} snapshots, {objects} objects; read {packs_read} of {packs} packs; in {time}."
+            "已检查 {entries} 条日志、{snapshots} 个快照、{objects} 个对象；读取 {packs} 个数据包中的 {packs_read} 个；用时 {time}。"
+        SampleBound { packs: String, percent: f64, confidence: f64 }
+            "{packs} packs clean: under {percent} % of all packs are bad, at {confidence} % confidence."
+            "抽查 {packs} 个数据包均完好：在 {confidence} % 置信度下，坏包比例低于 {percent} %。"
+        CheckClean {}
+            "No damage."
+            "未发现损坏。"
+        CheckDamaged { standing: String }
+            "Damage that stands: {standing}."
+            "尚存损坏：{standing} 处。"
+        FindingStands { object: String, problem: String, consequence: String }
+            "{object}: {problem}; {consequence}"
+            "{object}：{problem}；{consequence}"
+        FindingMended { object: String, problem: String }
+            "{object}: {problem}; mended"
+            "{object}：{problem}；已修复"
+        Held { snapshot: String }
+            "Snapshot {snapshot} is held: it cannot be forgotten until it is released."
+            "快照 {snapshot} 已保全：解除前不能被遗忘。"
+        Released { snapshot: String }
+            "Snapshot {snapshot} is released."
+            "快照 {snapshot} 已解除保全。"
+        ForgetPlan { count: String }
+            "Plan: these {count} snapshots would be forgotten, for good."
+            "计划：将永久遗忘以上 {count} 个快照。"
+        Forgotten { count: String }
+            "Forgot {count} snapshots. Their space stays used until the vault is collected."
+            "已遗忘 {count} 个快照。所占空间在保管库回收之前不会释放。"
+        SurveySize { files: String, directories: String, bytes: String, allocated: String }
+            "{files} files in {directories} directories: {bytes}, of which {allocated} are allocated on disk."
+            "{directories} 个目录中共 {files} 个文件：{bytes}，其中磁盘实际占用 {allocated}。"
+        SurveyChurn { bytes: String }
+            "Modified in the last day: {bytes}."
+            "最近一天修改：{bytes}。"
+        SurveyRatios { sampled: String, dedup: String, compression: String, rate: String }
+            "Of {sampled} read at {rate}: deduplication {dedup}, compression {compression}."
+            "以 {rate} 抽样读取 {sampled}：去重比 {dedup}，压缩比 {compression}。"
+        SurveyForecast { stored: String, first: String, daily: String }
+            "Forecast: {stored} in the vault; the first backup takes {first}, a daily one {daily}."
+            "预测：保管库占用 {stored}；首次备份需 {first}，每日备份需 {daily}。"
+
+        QuickSource { dir: String, files: String, bytes: String }
+            "A tour of the main job, on {dir}: {files} files, {bytes}. That directory is only read."
+            "主要功能演示，使用 {dir}：{files} 个文件，{bytes}。该目录只会被读取。"
+        QuickLarge {}
+            "That is much for a tour: it will take a while, and about three times as much room."
+            "对演示而言数据量较大：需要较长时间，并占用约三倍空间。"
+        QuickSettings {}
+            "# To repeat this by hand, begin with these settings:"
+            "# 若要手工重复，请先执行以下设置："
+        QuickCopy {}
+            "# A copy to work on:"
+            "# 制作一份工作副本："
+        QuickInit {}
+            "# Make a vault:"
+            "# 创建保管库："
+        QuickFirst {}
+            "# The first backup reads everything:"
+            "# 首次备份读取全部数据："
+        QuickChange {}
+            "# Change some files: add, append, delete, touch, rename, chmod:"
+            "# 修改一些文件：新增、追加、删除、更新时间、重命名、改权限："
+        QuickSecond {}
+            "# The second backup opens only what changed:"
+            "# 第二次备份只打开有变化的文件："
+        QuickRestore {}
+            "# Restore the newest snapshot:"
+            "# 恢复最新快照："
+        QuickVerify {}
+            "# Hold what was restored, and the live copy, against the snapshot:"
+            "# 将恢复结果和现有副本分别与快照比对："
+        QuickCheck {}
+            "# Test the vault against itself, reading every byte:"
+            "# 读取每个字节，对保管库进行自检："
+        QuickTook { time: String }
+            "# took {time}"
+            "# 用时 {time}"
+        QuickPartial {}
+            "# not everything could be done; the tour goes on with what could"
+            "# 未能全部完成；演示以已完成的部分继续"
+        QuickSizes { data: String, first: String, growth: String, time: String }
+            "Done in {time}. The data: {data}. The vault after the first backup: {first}; the second added {growth}."
+            "全部完成，用时 {time}。数据：{data}。首次备份后保管库：{first}；第二次增加 {growth}。"
+        QuickCleaned { dir: String }
+            "Removed {dir}; nothing else was made."
+            "已删除 {dir}；没有产生其他内容。"
+        QuickLeft { dir: String, quoted: String }
+            "Everything lies in {dir}: data, vault, restored, password, recovery-kit, cache, state. To remove it: rm -r {quoted}"
+            "全部内容位于 {dir}：data、vault、restored、password、recovery-kit、cache、state。删除方法：rm -r {quoted}"
+    }
+}

@@ -1,0 +1,128 @@
+//! What went wrong: the sentence behind `error:`.
+
+super::messages! {
+    /// What went wrong. Begins with a small letter and has no full stop, for it stands behind `error:`.
+    #[derive(Debug, Clone, PartialEq)]
+    Problem {
+        Engine { text: String }
+            "{text}"
+            "{text}"
+        NotBuilt { what: &'static str }
+            "{what}: this build does not contain the engine yet"
+            "{what}：此构建尚不包含该引擎"
+        Interrupted {}
+            "interrupted"
+            "已中断"
+        ReaderGone {}
+            "nobody reads stdout any more"
+            "标准输出已无读取方"
+        WriteStdout {}
+            "write to stdout"
+            "写入标准输出失败"
+        NoRuntime {}
+            "start the worker threads"
+            "无法启动工作线程"
+        NoProgram {}
+            "find this program's own file"
+            "找不到本程序自身的文件"
+        ReadFile { path: String }
+            "read {path}"
+            "读取 {path} 失败"
+
+        NoVaultNamed {}
+            "no vault is named"
+            "未指定保管库"
+        UnknownVault { name: String, known: String }
+            "{name:?} is neither a vault of the config ({known}) nor a path that exists"
+            "{name:?} 既不是配置中的保管库（{known}），也不是已存在的路径"
+        UnknownVaultNoConfig { name: String }
+            "{name:?} is not a path that exists, and the config names no vaults"
+            "{name:?} 不是已存在的路径，配置中也没有任何保管库"
+        ReplicaTwice { address: String }
+            "the replica {address} is named twice"
+            "副本 {address} 被指定了两次"
+        SeveralReplicas { count: usize }
+            "{count} replicas are named, and this version works on one at a time"
+            "指定了 {count} 个副本，而当前版本一次只能处理一个"
+        NoDirectory { variable: &'static str }
+            "there is no directory to use: neither {variable} nor HOME is set"
+            "没有可用的目录：{variable} 和 HOME 均未设置"
+
+        ConfigInvalid { path: String, line: usize, reason: String }
+            "{path}, line {line}: {reason}"
+            "{path} 第 {line} 行：{reason}"
+        ConfigTooLong { path: String }
+            "{path} is too long for a config file"
+            "{path} 过长，不是有效的配置文件"
+        ConfigVaultInvalid { path: String, name: String, key: &'static str, value: String }
+            "{path}: vault {name:?}: {key} cannot be {value:?}"
+            "{path}：保管库 {name:?} 的 {key} 不能是 {value:?}"
+
+        NoPassword {}
+            "no password is given, and there is no terminal to ask on or the answer was empty"
+            "未提供口令，且没有终端可供询问，或输入为空"
+        PasswordEmpty {}
+            "the password is empty"
+            "口令为空"
+        PasswordNotText {}
+            "the password is not UTF-8 text"
+            "口令不是 UTF-8 文本"
+        PasswordsDiffer {}
+            "the two passwords differ"
+            "两次输入的口令不一致"
+        PasswordCommandFailed {}
+            "the password command failed"
+            "口令命令执行失败"
+        SecretTooLong {  path: String }
+            "{path} is too long for a password or key"
+            "{path} 过长，不是有效的口令或密钥文件"
+
+        NoRecoveryKit {}
+            "a vault needs a second way in, and none was chosen"
+            "保管库需要第二种开启途径，但尚未选择"
+        WriteRecoveryKit { path: String }
+            "write the recovery kit {path}"
+            "写入恢复凭据 {path} 失败"
+        WriteShare { path: String }
+            "write the share {path}"
+            "写入密钥份额 {path} 失败"
+        AfterNeedsWriter {}
+            "--after is for the role writer only"
+            "--after 只适用于 writer 角色"
+
+        BadStdinName { name: String }
+            "{name:?} cannot be a file's path in a snapshot"
+            "{name:?} 不能作为快照中的文件路径"
+        BadTreePath { path: String }
+            "{path:?} cannot be a path in a snapshot"
+            "{path:?} 不能作为快照中的路径"
+        PatternsTooLong { path: String }
+            "{path} is too long for a file of patterns"
+            "{path} 过长，不是有效的模式文件"
+        Unconfirmed {}
+            "nothing was done: the plan above was not confirmed"
+            "未执行任何操作：上述计划未经确认"
+        SnapshotHeld { snapshot: String }
+            "nothing was done: snapshot {snapshot} is held"
+            "未执行任何操作：快照 {snapshot} 处于保全状态"
+        WriteManual { dir: String }
+            "write the manual pages to {dir}"
+            "将手册页写入 {dir} 失败"
+
+        NotADirectory { path: String }
+            "{path} is not a directory that can be read"
+            "{path} 不是可读取的目录"
+        PathNotText { path: String }
+            "the path {path} is not UTF-8 text, so its commands could not be typed"
+            "路径 {path} 不是 UTF-8 文本，相应命令无法手工输入"
+        QuickDirectory { path: String }
+            "use {path} for the tour's files"
+            "无法使用 {path} 存放演示文件"
+        QuickInsideSource { dir: String }
+            "the temporary directory {dir} lies inside the directory that is to be copied into it"
+            "临时目录 {dir} 位于要复制到其中的目录之内"
+        QuickStep { command: String, status: String }
+            "this command of the tour failed ({status}): {command}"
+            "演示中的命令失败（{status}）：{command}"
+    }
+}

@@ -1,0 +1,35 @@
+//! `shudao vault`: make a vault, look at it, manage its keys.
+
+mod info;
+mod init;
+mod key;
+mod status;
+
+use clap::{Args, Subcommand};
+
+use super::context::Context;
+use super::failure::{Exit, Result};
+
+/// Make a vault, look at it, manage its keys
+#[derive(Debug, Args)]
+pub(crate) struct VaultArgs {
+    #[command(subcommand)]
+    command: VaultCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum VaultCommand {
+    Init(init::InitArgs),
+    Info(info::InfoArgs),
+    Status(status::StatusArgs),
+    Key(key::KeyArgs),
+}
+
+pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
+    match args.command {
+        VaultCommand::Init(args) => init::run(ctx, args).await,
+        VaultCommand::Info(args) => info::run(ctx, args).await,
+        VaultCommand::Status(args) => status::run(ctx, args).await,
+        VaultCommand::Key(args) => key::run(ctx, args).await,
+    }
+}

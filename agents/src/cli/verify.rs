@@ -1,0 +1,84 @@
+//! `shudao verify`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::{AccessArgs, SelectArgs};
+use super::context::Context;
+use super::engine::{self, Opening};
+use super::failure::{Exit, Result};
+use super::messages::Notice;
+use super::parse::SnapshotName;
+use super::path::RawPath;
+use super::request::{SnapshotChoice, VerifyAgainst, VerifyRequest};
+use super::{diff, show};
+
+/// Hold a live tree against a snapshot; exit 4 and a list where they differ.
+///
+/// What the snapshot's own rules left out is left out here too, and counted.
+#[derive(Debug, Args)]
+#[command(
+    allow_missing_positional = true,
+    override_usage = "shudao verify [OPTIONS] SNAP DIR\n       \
+    shudao verify --root HEX DIR"
+)]
+pub(crate) struct VerifyArgs {
+    /// A snapshot's id or the beginning of it, or `latest`
+    #[arg(value_name = "SNAP", required_unless_present = "root", conflicts_with = "root")]
+    snapshot: Option<SnapshotName>,
+    /// The live tree
+    #[arg(value_name = "DIR", required = true)]
+    directory: PathBuf,
+    /// Hold the tree against this manifest root instead of a snapshot; needs no vault and no key
+    #[arg(long, value_name = "HEX", value_parser = root)]
+    root: Option<[u8; 32]>,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+fn root(text: &str) -> std::result::Result<[u8; 32], String> {
+    let mut bytes = [0; 32];
+    if shudao_vault::id::from_hex(text, &mut bytes) {
+        Ok(bytes)
+    } else {
+        Err("expected the 64 hexadecimal digits of a manifest root".into())
+    }
+}
+
+pub(crate) async fn run(ctx: &Context, args: VerifyArgs) -> Result<Exit> {
+    let (vault, against) = match (args.snapshot, args.root) {
+        (Some(name), _) => {
+            let access = ctx.access(&args.access)?;
+            let vault = engine::open(ctx, &access, Opening::WithKey).await?;
+            let choice = SnapshotChoice { name, selection: ctx.selection(&args.select) };
+            (Some(vault), VerifyAgainst::Snapshot(choice))
+        }
+        (None, root) => (None, VerifyAgainst::Root(root.unwrap_or_default())),
+    };
+    let request = VerifyRequest { against, directory: args.directory };
+    let summary = {
+        let (progress, _drawn) = ctx.progress();
+        engine::verify(ctx, vault.as_ref(), &request, &mut |line| diff::print(ctx, &line), &progress).await?
+    };
+    let directory = RawPath::from(request.directory.as_path()).to_string();
+    let (files, bytes) = (show::count(summary.totals.files), show::bytes(summary.totals.bytes_read));
+    let (time, root) = (show::duration(ctx.elapsed()), summary.manifest_root_found.clone());
+    let exit = if summary.is_equal() {
+        ctx.output.say(&Notice::VerifyEqual { directory, files, bytes, time, root })?;
+        ctx.conclude(&summary.totals)
+    } else {
+        let count = show::count(summary.differences);
+        let expected = summary.manifest_root_expected.clone();
+        ctx.output.say(&Notice::VerifyDiffers { directory, count, files, bytes, time, expected, root })?;
+        ctx.conclude(&summary.totals);
+        Exit::Difference
+    };
+    if summary.excluded > 0 {
+        ctx.output.say(&Notice::VerifyExcluded { count: show::count(summary.excluded) })?;
+    }
+    ctx.summary(&summary.totals, &summary)?;
+    Ok(exit)
+}
