@@ -138,12 +138,8 @@ pub fn compare_names(needed: &NeededNames, present: &BTreeSet<String>) -> Vec<Ch
     if let Some(first) = spare.next() {
         let others = spare.count();
         findings.push(CheckFinding {
-            object: first.clone(),
-            problem: if others == 0 {
-                "is needed by nothing".into()
-            } else {
-                format!("and {others} others are needed by nothing")
-            },
+            object: if others == 0 { first.clone() } else { format!("{first} and {others} more") },
+            problem: "needed by nothing".into(),
             consequence: "a run under way may own them, otherwise the next collection frees them".into(),
             severity: Severity::Note,
         });
@@ -157,5 +153,59 @@ fn list(needers: &BTreeSet<String>) -> String {
         _ if named.is_empty() => "what needs it".into(),
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(given: &[&str]) -> BTreeSet<String> {
+        given.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_absent_name_says_who_needs_it() {
+        let needed = NeededNames::from([
+            ("packs/aa/1".into(), names(&["snapshot 1", "snapshot 2"])),
+            ("packs/bb/2".into(), names(&["snapshot 1"])),
+        ]);
+        let findings = compare_names(&needed, &names(&["packs/bb/2", "packs/cc/3", "packs/dd/4"]));
+        let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "damage: packs/aa/1: is missing; snapshot 1, snapshot 2 cannot be restored in full",
+                "note: packs/cc/3 and 1 more: needed by nothing; a run under way may own them, otherwise the next collection \
+                 frees them",
+            ]
+        );
+        assert_eq!(compare_names(&needed, &names(&["packs/aa/1", "packs/bb/2"])), []);
+    }
+
+    #[test]
+    fn many_who_need_it_are_counted() {
+        let needers = (0..7).map(|number| format!("s{number}")).collect();
+        assert_eq!(list(&needers), "s0, s1, s2, s3, s4 and 2 more");
+    }
+
+    #[test]
+    fn a_report_shows_the_worst_first_and_a_verdict() {
+        let finding = |severity, object: &str| CheckFinding {
+            object: object.into(),
+            problem: "p".into(),
+            consequence: "c".into(),
+            severity,
+        };
+        let mut report = CheckReport::default();
+        assert!(report.to_string().ends_with("no damage found"));
+        report.findings = vec![finding(Severity::Note, "x"), finding(Severity::Damage, "y")];
+        report.bound = Some("6,905 packs clean: under 0.1 % bad at 99.9 %".into());
+        assert!(report.is_damaged());
+        assert_eq!(
+            report.to_string(),
+            "damage: y: p; c\nnote: x: p; c\nchecked: 0 snapshots, 0 objects present, 0 objects read (0 bytes, 0 frames)\n\
+             sample: 6,905 packs clean: under 0.1 % bad at 99.9 %\ndamage found: 1"
+        );
     }
 }

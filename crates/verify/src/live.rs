@@ -16,8 +16,8 @@
 //!
 //! **Memory** is bounded by four things: the window (128 items, each at most about 1 MiB and ordinarily 300 bytes), one
 //! buffer of 256 KiB per thread, the names of the directories on the way to the current one (8 bytes and the name for
-//! each: some 30 MB for a million names), and about 250 bytes for each inode with several links. The number of files
-//! and their sizes do not matter.
+//! each: some 30 MB for a million names), and about 250 bytes for each inode of which some links are still to come. The
+//! number of files and their sizes do not matter.
 //!
 //! **Open files**: at most 64 directories on the way down, one per item in the window, and one per thread. Deeper
 //! trees are walked by opening directories again, one name at a time, so no path is too long.
@@ -52,7 +52,7 @@ const WINDOW_ITEMS_MAX: usize = 128;
 pub struct LiveOptions {
     /// Lines of a gitignore file, matched against paths inside the tree. A directory that matches is not entered.
     pub excludes: Vec<String>,
-    /// Do not enter directories on another file system than the root they are below.
+    /// Do not enter directories that are mount points, unless they are roots or lead to one.
     pub one_file_system: bool,
     /// Threads that read files; 0 means one per processor.
     pub threads: usize,
@@ -105,6 +105,8 @@ pub enum NotRead {
     Changed,
     /// Something else took its place while it was read.
     Replaced,
+    /// Its path is longer than an entry may be.
+    PathTooLong,
     /// A kind of file that no POSIX system defines.
     UnknownKind,
     /// The directory lists a name that is empty, `.`, `..` or contains a slash, or more names than can be sorted.
@@ -122,6 +124,7 @@ impl fmt::Display for NotRead {
             Self::Vanished => f.write_str("vanished while the tree was read"),
             Self::Changed => f.write_str("changed while it was read"),
             Self::Replaced => f.write_str("was replaced while it was read"),
+            Self::PathTooLong => f.write_str("its path is longer than 256 KiB"),
             Self::UnknownKind => f.write_str("is of an unknown kind"),
             Self::BadListing => f.write_str("the directory lists names that cannot be"),
             Self::AttributesTooLarge => f.write_str("its extended attributes are larger than 1 MiB"),
@@ -212,10 +215,10 @@ enum Slot {
 impl LiveTree {
     /// Opens the tree below `roots`.
     ///
-    /// One directory is itself the root of the tree. Several paths, or one that is not a directory, keep their full
-    /// paths below `/`: the directories above them become entries too, but nothing else in those does. Roots are
-    /// resolved first, symbolic links included, and a root inside another one adds nothing. A root and the
-    /// directories above it are never excluded.
+    /// One directory is itself the root of the tree. One path that is no directory stands alone below the directory that
+    /// holds it. Several paths keep their full paths below `/`: the directories above them become entries too, but
+    /// nothing else in those does. What is named so is never excluded, nor left out for standing on another file
+    /// system, and symbolic links on the way to it are followed.
     pub fn read(roots: &[impl AsRef<Path>], options: &LiveOptions) -> Result<Self, LiveError> {
         let rules = roots::Rules::new(options)?;
         let start = roots::Start::find(roots)?;

@@ -14,6 +14,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
+/// Up to here the exact chance is computed.
+const EXACT_POPULATION_MAX: u64 = 1 << 32;
+
 /// How sure a statement must be: strictly between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Confidence(f64);
@@ -109,7 +112,10 @@ pub fn sentence(sample: &CleanSample, objects: &str) -> String {
 /// The fewest samples that, if all are clean, prove that less than `fraction` of `population` objects is bad. The
 /// population itself if nothing less proves it.
 pub fn samples_needed(population: u64, fraction: f64, confidence: Confidence) -> u64 {
-    let proves = |sampled| CleanSample::of(population, sampled, confidence).bad_fraction_below() <= fraction;
+    // The fewest bad objects that must be excluded.
+    let bad = (population as f64 * fraction.clamp(0.0, 1.0)) as u64;
+    let proves =
+        |sampled| sampled == population || (bad > 0 && is_excluded(population, sampled, bad, confidence));
     let (mut low, mut high) = (0, population);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -131,9 +137,14 @@ pub fn count_for_percent(population: u64, percent: f64) -> u64 {
 /// Whether a clean sample would be too unlikely if `bad` objects were bad.
 ///
 /// Both products of the hypergeometric chance are equal; the shorter one is taken, and only until it is small enough.
+/// That takes at most about the root of seven times the population. Larger populations count as endless, which claims
+/// a little less than could be claimed.
 fn is_excluded(population: u64, sampled: u64, bad: u64, confidence: Confidence) -> bool {
     if bad > population - sampled {
         return true;
+    }
+    if population > EXACT_POPULATION_MAX {
+        return sampled as f64 * (-(bad as f64) / population as f64).ln_1p() <= confidence.ln_error();
     }
     let (terms, taken) = if sampled < bad { (sampled, bad) } else { (bad, sampled) };
     let mut ln_chance = 0.0;

@@ -7,9 +7,8 @@ use shudao_vault::id::Digest;
 
 use super::node::{Facts, Inode, Known, Leaf};
 
-/// The inodes with several links met so far.
-///
-/// None is ever forgotten, because bind mounts can show an inode at more paths than it has links.
+/// The inodes with several links met so far. One whose last link was met is forgotten: a bind mount can show an inode
+/// at more paths than it has links, and those beyond are a group of their own.
 #[derive(Default)]
 pub(super) struct Links {
     groups: HashMap<Inode, Group>,
@@ -19,7 +18,7 @@ enum Group {
     /// No member was read yet; one may be under way.
     Pending,
     /// The first member that is an entry, and its content where it is a file.
-    Read { first: TreePath, content: Option<(Facts, Digest)> },
+    Read { first: TreePath, content: Option<(Facts, Digest)>, links_left: u64 },
 }
 
 impl Links {
@@ -49,14 +48,25 @@ impl Links {
         if !facts.is_linked() {
             return portable;
         }
-        match self.groups.get(&facts.inode) {
-            Some(Group::Read { first, .. }) => portable.first_link = Some(first.clone()),
+        match self.groups.get_mut(&facts.inode) {
+            Some(Group::Read { first, links_left, .. }) => {
+                portable.first_link = Some(first.clone());
+                *links_left = links_left.saturating_sub(1);
+                if *links_left == 0 {
+                    self.groups.remove(&facts.inode);
+                }
+            }
             Some(Group::Pending) | None => {
                 let content = match &portable.node {
                     Node::File { digest, .. } => Some((*facts, *digest)),
                     _ => None,
                 };
-                self.groups.insert(facts.inode, Group::Read { first: portable.path.clone(), content });
+                let group = Group::Read {
+                    first: portable.path.clone(),
+                    content,
+                    links_left: facts.links.saturating_sub(1),
+                };
+                self.groups.insert(facts.inode, group);
             }
         }
         portable

@@ -20,7 +20,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Lists `directory`, which must be freshly opened.
+    /// The names in `directory`, which must be freshly opened.
     pub(super) fn list(directory: BorrowedFd<'_>) -> Result<Self, NotRead> {
         let mut names = Self::default();
         let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
@@ -36,14 +36,13 @@ impl Names {
         Ok(names)
     }
 
-    /// The given names, which must be legal.
-    pub(super) fn of<'a>(given: impl IntoIterator<Item = &'a CString>) -> Result<Self, NotRead> {
-        let mut names = Self::default();
-        for name in given {
-            names.push(name)?;
+    /// These names besides.
+    pub(super) fn add<'a>(&mut self, others: impl IntoIterator<Item = &'a CString>) -> Result<(), NotRead> {
+        for name in others {
+            self.push(name)?;
         }
-        names.sort();
-        Ok(names)
+        self.sort();
+        Ok(())
     }
 
     fn push(&mut self, name: &CStr) -> Result<(), NotRead> {
@@ -82,7 +81,8 @@ mod tests {
     #[test]
     fn names_come_sorted_by_bytes_and_once() {
         let given = [&b"b"[..], b"a-b", b"a", b"\xff", b"B", b"a"].map(|name| CString::new(name).unwrap());
-        let mut names = Names::of(&given).unwrap();
+        let mut names = Names::default();
+        names.add(&given).unwrap();
         let sorted: Vec<_> = std::iter::from_fn(|| names.next()).map(CString::into_bytes).collect();
         assert_eq!(sorted, [&b"B"[..], b"a", b"a-b", b"b", b"\xff"]);
     }
@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn names_that_cannot_be_are_refused() {
         for bad in ["", ".", "..", "a/b"] {
-            assert_eq!(Names::of(&[CString::new(bad).unwrap()]).err(), Some(NotRead::BadListing), "{bad:?}");
+            let added = Names::default().add(&[CString::new(bad).unwrap()]);
+            assert_eq!(added, Err(NotRead::BadListing), "{bad:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use shudao_vault::entry::{FileTime, Node, Portable, TreePath, Xattr};
 use shudao_vault::id::Digest;
@@ -35,7 +35,7 @@ pub(super) struct Facts {
     pub(super) inode: Inode,
     pub(super) kind: FileType,
     mode: u32,
-    links: u64,
+    pub(super) links: u64,
     uid: u32,
     gid: u32,
     device_numbers: (u32, u32),
@@ -67,10 +67,9 @@ impl Facts {
         rustix::fs::fstat(file).map(|stat| Self::of(&stat)).map_err(refused("read the metadata"))
     }
 
-    /// Of `name` in `directory`, not following it.
-    pub(super) fn of_name(directory: BorrowedFd<'_>, name: &CStr) -> Result<Self, NotRead> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        rustix::fs::statat(directory, name, flags)
+    /// Of `name` in `directory`.
+    pub(super) fn of_name(directory: BorrowedFd<'_>, name: &CStr, follow: Follow) -> Result<Self, NotRead> {
+        rustix::fs::statat(directory, name, follow.at_flags() | AtFlags::NO_AUTOMOUNT)
             .map(|stat| Self::of(&stat))
             .map_err(refused("read the metadata"))
     }
@@ -102,6 +101,38 @@ impl Facts {
     }
 }
 
+/// Whether a symbolic link means itself or what it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// Itself: the rule below the roots.
+    Never,
+    /// What it leads to: for roots, and for what leads to them.
+    Links,
+}
+
+impl Follow {
+    pub(super) fn at_flags(self) -> AtFlags {
+        match self {
+            Self::Never => AtFlags::SYMLINK_NOFOLLOW,
+            Self::Links => AtFlags::empty(),
+        }
+    }
+
+    pub(super) fn open_flags(self) -> OFlags {
+        match self {
+            Self::Never => OFlags::NOFOLLOW,
+            Self::Links => OFlags::empty(),
+        }
+    }
+}
+
+/// The number of the mount that holds `name`, where the kernel tells it (5.8 and later).
+pub(super) fn mount_of(directory: BorrowedFd<'_>, name: &CStr, follow: Follow) -> Option<u64> {
+    let flags = follow.at_flags() | AtFlags::NO_AUTOMOUNT;
+    let answer = rustix::fs::statx(directory, name, flags, StatxFlags::MNT_ID).ok()?;
+    (answer.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(answer.stx_mnt_id)
+}
+
 /// What is known of a file's content before it is opened.
 pub(super) enum Known {
     /// Nothing: read it.
@@ -120,6 +151,8 @@ pub(super) struct Leaf {
     pub(super) path: TreePath,
     /// What `stat` said when it was met.
     pub(super) facts: Facts,
+    /// Whether a symbolic link at its name is followed.
+    pub(super) follow: Follow,
 }
 
 impl Leaf {
@@ -148,8 +181,8 @@ impl Leaf {
 
     /// Pipes, devices and links are never opened: opening some devices does things.
     fn read_unopened(&self, node: Node) -> ReadNode {
-        let xattrs = read_xattrs(&XattrsOf::Name(self.directory.as_fd(), &self.name))?;
-        let after = Facts::of_name(self.directory.as_fd(), &self.name)?;
+        let xattrs = read_xattrs(&XattrsOf::Name(self.directory.as_fd(), &self.name, self.follow))?;
+        let after = Facts::of_name(self.directory.as_fd(), &self.name, self.follow)?;
         if !after.is_same(&self.facts) {
             return Err(if after.inode == self.facts.inode { NotRead::Changed } else { NotRead::Replaced });
         }
@@ -158,7 +191,8 @@ impl Leaf {
 
     fn read_file(&self, known: Known, stop: &AtomicBool) -> ReadNode {
         // Were it replaced by a pipe, a blocking open would wait for a writer forever.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | self.follow.open_flags();
         let file =
             rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty()).map_err(|errno| {
                 if errno == Errno::LOOP { NotRead::Replaced } else { refused("open the file")(errno) }
@@ -182,7 +216,7 @@ impl Leaf {
 }
 
 /// BLAKE3 of all bytes of `file`, which must be `size` of them.
-fn read_digest(file: BorrowedFd<'_>, size: u64, stop: &AtomicBool) -> Result<Digest, NotRead> {
+pub(super) fn read_digest(file: BorrowedFd<'_>, size: u64, stop: &AtomicBool) -> Result<Digest, NotRead> {
     let buffer_bytes = usize::try_from(size).unwrap_or(BUFFER_BYTES).clamp(1, BUFFER_BYTES);
     let mut buffer = vec![0; buffer_bytes];
     let mut hasher = blake3::Hasher::new();

@@ -35,76 +35,76 @@ impl Rules {
     }
 }
 
-/// Below a directory of which only some names belong to the tree: those names, and which of what they hold does.
-pub(super) type Branches = BTreeMap<CString, Named>;
-
-/// A name on the way to a root.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
-    /// This is a root: all of it belongs to the tree.
-    Root,
-    /// Only these names below it do.
-    Above(Branches),
+/// How much of a directory belongs to the tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// All of it, but for what the rules leave out.
+    pub(super) whole: bool,
+    /// These names in any case, whatever the rules say: roots, and what leads to them.
+    pub(super) below: BTreeMap<CString, Wanted>,
 }
 
 /// The directory that is the root of the tree.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) path: PathBuf,
-    /// `None` if all of it belongs to the tree.
-    pub(super) branches: Option<Branches>,
+    pub(super) wanted: Wanted,
 }
 
 impl Start {
-    /// Resolves `roots` and decides what stands at the top of the tree.
+    /// Looks at `roots` and decides what stands at the top of the tree.
     pub(super) fn find(roots: &[impl AsRef<Path>]) -> Result<Self, LiveError> {
-        let mut resolved = Vec::with_capacity(roots.len());
+        let mut paths = Vec::with_capacity(roots.len());
         for root in roots {
             let path = root.as_ref();
             let fault = |cause| LiveError::OpenRoot { path: path.to_path_buf(), cause };
-            resolved.push(path.canonicalize().map_err(fault)?);
+            // That it exists is checked here, so that a mistyped root is no empty tree.
+            std::fs::metadata(path).map_err(fault)?;
+            paths.push(absolute(path).map_err(fault)?);
         }
-        match &resolved[..] {
+        match &paths[..] {
             [] => Err(LiveError::NoRoot),
-            [one] if one.is_dir() => Ok(Self { path: one.clone(), branches: None }),
-            several => Ok(Self::above(several)),
+            [one] if one.is_dir() => Ok(Self { path: one.clone(), wanted: Wanted::all() }),
+            [one] => Ok(Self::above(one.parent().unwrap_or(one), &paths)),
+            several => Ok(Self::above(Path::new("/"), several)),
         }
     }
 
-    fn above(roots: &[PathBuf]) -> Self {
-        let mut top = Named::Above(Branches::new());
+    /// Only `roots` below `top`.
+    fn above(top: &Path, roots: &[PathBuf]) -> Self {
+        let mut wanted = Wanted::default();
         for root in roots {
-            top.add(root.components().filter_map(|component| match component {
-                Component::Normal(name) => Some(name),
-                Component::RootDir | Component::Prefix(_) | Component::CurDir | Component::ParentDir => None,
-            }));
+            wanted.add(root.strip_prefix(top).unwrap_or(root));
         }
-        let branches = match top {
-            Named::Root => None,
-            Named::Above(branches) => Some(branches),
-        };
-        Self { path: PathBuf::from("/"), branches }
+        Self { path: top.to_path_buf(), wanted }
     }
 }
 
-impl Named {
-    /// Adds the root that `way` leads to from here. A root swallows the roots inside it.
-    fn add<'a>(&mut self, mut way: impl Iterator<Item = &'a OsStr>) {
+impl Wanted {
+    /// A directory that belongs to the tree with all it holds.
+    pub(super) fn all() -> Self {
+        Self { whole: true, below: BTreeMap::new() }
+    }
+
+    fn add(&mut self, path: &Path) {
         let mut here = self;
-        loop {
-            let Some(name) = way.next() else {
-                *here = Self::Root;
-                return;
-            };
-            match here {
-                Self::Root => return,
-                Self::Above(branches) => {
-                    let name = CString::new(name.as_bytes()).expect("a path that was resolved holds no NUL");
-                    here = branches.entry(name).or_insert_with(|| Self::Above(Branches::new()));
-                }
+        for component in path.components() {
+            if let Component::Normal(name) = component {
+                let name = CString::new(name.as_bytes()).expect("a path that exists holds no NUL");
+                here = here.below.entry(name).or_default();
             }
         }
+        here.whole = true;
     }
+}
+
+/// The path from `/` on. Symbolic links in it are kept, since they are part of how the operator names the place; only
+/// the system knows what `..` behind a link means.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    if path.components().any(|component| component == Component::ParentDir) {
+        return path.canonicalize();
+    }
+    Ok(std::path::absolute(path)?.components().collect())
 }
 
 #[cfg(test)]
@@ -137,17 +137,37 @@ mod tests {
         }
     }
 
+    fn show(wanted: &Wanted) -> String {
+        let below: Vec<_> = wanted
+            .below
+            .iter()
+            .map(|(name, wanted)| name.to_str().unwrap().to_owned() + &show(wanted))
+            .collect();
+        let mark = if wanted.whole { "*" } else { "" };
+        if below.is_empty() { mark.into() } else { format!("{mark}({})", below.join(" ")) }
+    }
+
     #[test]
-    fn several_roots_keep_their_full_paths_and_swallow_those_inside() {
-        let name = |text: &str| CString::new(text).unwrap();
-        let start = Start::above(&["/srv/b/c", "/srv/a", "/srv/b", "/etc"].map(PathBuf::from));
-        let srv = Branches::from([(name("a"), Named::Root), (name("b"), Named::Root)]);
-        let top = Branches::from([(name("srv"), Named::Above(srv)), (name("etc"), Named::Root)]);
-        assert_eq!(start, Start { path: "/".into(), branches: Some(top) });
-        assert_eq!(
-            Start::above(&["/etc", "/"].map(PathBuf::from)),
-            Start { path: "/".into(), branches: None }
-        );
+    fn several_roots_keep_their_full_paths() {
+        for (top, roots, expected) in [
+            ("/", &["/srv/b/c", "/srv/a", "/etc"][..], "(etc* srv(a* b(c*)))"),
+            ("/", &["/srv/b", "/srv/b/c"], "(srv(b*(c*)))"),
+            ("/", &["/", "/etc"], "*(etc*)"),
+            ("/srv", &["/srv/file"], "(file*)"),
+        ] {
+            let roots: Vec<_> = roots.iter().map(PathBuf::from).collect();
+            assert_eq!(show(&Start::above(Path::new(top), &roots).wanted), expected, "{roots:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_made_absolute_without_following_links() {
+        let here = std::env::current_dir().unwrap();
+        for (path, expected) in
+            [("/a/./b//", "/a/b".into()), ("x/", here.join("x")), ("/proc/..", "/".into())]
+        {
+            assert_eq!(absolute(Path::new(path)).unwrap(), expected, "{path}");
+        }
     }
 
     #[test]

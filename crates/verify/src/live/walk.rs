@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use shudao_vault::entry::{Node, Portable, TreePath};
+use shudao_vault::entry::{Node, TreePath};
 
 use super::names::Names;
-use super::node::{Facts, Inode, Leaf, refused};
-use super::roots::{Branches, Named, Rules, Start};
+use super::node::{Facts, Follow, Inode, Leaf, mount_of, refused};
+use super::roots::{Rules, Start, Wanted};
 use super::xattrs::{XattrsOf, read_xattrs};
 use super::{Live, LiveError, NotRead, Skipped};
 
 /// How many directories on the way to the current one stay open, besides the root.
 const OPEN_DIRECTORIES_MAX: usize = 64;
+/// Longer paths would make neither entries nor bounded memory.
+const PATH_BYTES_MAX: usize = 256 * 1024;
 
 /// What the walk finds at a path.
 pub(super) enum Found {
@@ -44,36 +46,25 @@ struct Frame {
     /// Length of the path of the frame above.
     parent_path_bytes: usize,
     inode: Inode,
+    /// Its mount, if the rules ask for it and the system tells.
+    mount: Option<u64>,
+    follow: Follow,
     /// `None` while too many deeper ones are open. The root stays open.
     open: Option<Arc<OwnedFd>>,
     names: Names,
-    extent: Extent,
-}
-
-/// How much of a directory belongs to the tree.
-enum Extent {
-    /// All, on the file system with this device number if the rules say so.
-    All { device: u64 },
-    /// Only what leads to roots.
-    Above(Branches),
-}
-
-/// A directory about to be entered.
-struct Entering<'a> {
-    directory: BorrowedFd<'a>,
-    name: CString,
-    path: TreePath,
-    extent: Extent,
+    wanted: Wanted,
 }
 
 impl Walk {
     pub(super) fn new(start: Start, rules: Rules) -> Result<Self, LiveError> {
-        let Start { path, branches } = start;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Start { path, wanted } = start;
+        let flags = access(&wanted) | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = rustix::fs::open(&path, flags, Mode::empty())
             .map_err(|errno| LiveError::OpenRoot { path: path.clone(), cause: errno.into() })?;
         let mut walk = Self { rules, frames: Vec::new(), path: Vec::new(), queue: VecDeque::new() };
-        walk.enter_root(open, branches).map_err(|why| LiveError::ReadRoot { path: path, why })?;
+        let root =
+            Opened { open, name: CString::default(), path: TreePath::root(), follow: Follow::Never, wanted };
+        walk.descend(root).map_err(|why| LiveError::ReadRoot { path, why })?;
         Ok(walk)
     }
 
@@ -89,15 +80,6 @@ impl Walk {
                 None => self.leave(),
             }
         }
-    }
-
-    fn enter_root(&mut self, open: OwnedFd, branches: Option<Branches>) -> Result<(), NotRead> {
-        let device = Facts::of_open(open.as_fd())?.inode.device;
-        let extent = branches.map_or(Extent::All { device }, Extent::Above);
-        let (portable, frame) = read_directory(open, TreePath::root(), extent)?;
-        self.queue.push_back(Found::Ready(Live::Entry(portable)));
-        self.frames.push(frame);
-        Ok(())
     }
 
     fn leave(&mut self) {
@@ -124,48 +106,65 @@ impl Walk {
     }
 
     fn try_visit(&mut self, name: CString, path: &TreePath) -> Result<(), NotRead> {
-        let directory = self.open_directory()?;
-        let facts = Facts::of_name(directory.as_fd(), &name)?;
-        let frame = self.frames.last_mut().expect("a name is visited in some directory");
-        let extent = match &mut frame.extent {
-            Extent::All { device } => {
-                let device = *device;
-                return self.visit_inside(Leaf { directory, name, path: path.clone(), facts }, device);
-            }
-            Extent::Above(branches) => match branches.remove(&name) {
-                Some(Named::Above(branches)) => Extent::Above(branches),
-                Some(Named::Root) | None => Extent::All { device: facts.inode.device },
-            },
-        };
-        if facts.kind == FileType::Directory {
-            return self.enter(Entering { directory: directory.as_fd(), name, path: path.clone(), extent });
+        if path.as_bytes().len() > PATH_BYTES_MAX {
+            return Err(NotRead::PathTooLong);
         }
-        self.queue_leaf(Leaf { directory, name, path: path.clone(), facts });
+        let directory = self.open_directory()?;
+        let frame = self.frames.last_mut().expect("a name is visited in some directory");
+        let (named, inside_whole) = (frame.wanted.below.remove(&name), frame.wanted.whole);
+        let follow = if named.is_some() { Follow::Links } else { Follow::Never };
+        let facts = Facts::of_name(directory.as_fd(), &name, follow)?;
+        let leaf = Leaf { directory, name, path: path.clone(), facts, follow };
+        match named {
+            None => self.visit_by_rule(leaf),
+            Some(mut wanted) => {
+                let is_directory = facts.kind == FileType::Directory;
+                wanted.whole |= inside_whole && !self.rules.is_excluded(path, is_directory);
+                self.visit_named(leaf, wanted)
+            }
+        }
+    }
+
+    /// A root, or what leads to one: no rule applies.
+    fn visit_named(&mut self, leaf: Leaf, wanted: Wanted) -> Result<(), NotRead> {
+        if leaf.facts.kind == FileType::Directory {
+            return self.enter(leaf, wanted);
+        }
+        if !wanted.whole {
+            return Err(NotRead::Refused { doing: "pass through", errno: Errno::NOTDIR.raw_os_error() });
+        }
+        self.queue_leaf(leaf);
         Ok(())
     }
 
-    /// Queues or enters a path inside a root, to which the rules apply.
-    fn visit_inside(&mut self, leaf: Leaf, device: u64) -> Result<(), NotRead> {
+    fn visit_by_rule(&mut self, leaf: Leaf) -> Result<(), NotRead> {
         let is_directory = leaf.facts.kind == FileType::Directory;
         if self.rules.is_excluded(&leaf.path, is_directory) {
             self.skip(leaf.path, Skipped::Excluded);
-        } else if self.rules.one_file_system && leaf.facts.inode.device != device {
+        } else if self.rules.one_file_system && self.is_across(&leaf) {
             self.skip_contents(leaf, Skipped::OtherFileSystem);
-        } else if !is_directory {
-            self.queue_leaf(leaf);
-        } else if self.is_being_walked(leaf.facts.inode) {
-            self.skip_contents(leaf, Skipped::Loop);
+        } else if is_directory {
+            return self.enter(leaf, Wanted::all());
         } else {
-            let Leaf { directory, name, path, facts: _ } = leaf;
-            let extent = Extent::All { device };
-            self.enter(Entering { directory: directory.as_fd(), name, path, extent })?;
+            self.queue_leaf(leaf);
         }
         Ok(())
+    }
+
+    /// Whether something is mounted at this path.
+    ///
+    /// A file may show another device than its directory without that: an overlay shows the device of a layer beneath.
+    fn is_across(&self, leaf: &Leaf) -> bool {
+        let Some(frame) = self.frames.last() else { return false };
+        let mount = mount_of(leaf.directory.as_fd(), &leaf.name, leaf.follow);
+        let other_mount = mount.zip(frame.mount).is_some_and(|(mount, above)| mount != above);
+        let other_device = leaf.facts.inode.device != frame.inode.device;
+        other_mount || (other_device && leaf.facts.kind == FileType::Directory)
     }
 
     /// Whether all of this directory is being read already, further up.
     fn is_being_walked(&self, inode: Inode) -> bool {
-        self.frames.iter().any(|frame| frame.inode == inode && matches!(frame.extent, Extent::All { .. }))
+        self.frames.iter().any(|frame| frame.inode == inode && frame.wanted.whole)
     }
 
     fn queue_leaf(&mut self, leaf: Leaf) {
@@ -188,14 +187,36 @@ impl Walk {
         self.queue.push_back(Found::Ready(Live::Skipped { path, why }));
     }
 
-    fn enter(&mut self, entering: Entering<'_>) -> Result<(), NotRead> {
-        let Entering { directory, name, path, extent } = entering;
-        let open = open_step(directory, &name, &extent)?;
-        let path_bytes = path.as_bytes().to_vec();
-        let (portable, frame) = read_directory(open, path, extent)?;
+    fn enter(&mut self, leaf: Leaf, wanted: Wanted) -> Result<(), NotRead> {
+        if wanted.whole && self.is_being_walked(leaf.facts.inode) {
+            self.skip_contents(leaf, Skipped::Loop);
+            return Ok(());
+        }
+        let open = open_step(leaf.directory.as_fd(), &leaf.name, access(&wanted) | leaf.follow.open_flags())?;
+        let Leaf { name, path, follow, .. } = leaf;
+        self.descend(Opened { open, name, path, follow, wanted })
+    }
+
+    /// Queues the entry of an open directory and goes on inside it. On an error nothing was queued.
+    fn descend(&mut self, opened: Opened) -> Result<(), NotRead> {
+        let Opened { open, name, path, follow, wanted } = opened;
+        let mut names = if wanted.whole { Names::list(open.as_fd())? } else { Names::default() };
+        names.add(wanted.below.keys())?;
+        let xattrs = read_xattrs(&if wanted.whole {
+            XattrsOf::Open(open.as_fd())
+        } else {
+            XattrsOf::Name(open.as_fd(), c".", Follow::Never)
+        })?;
+        let facts = Facts::of_open(open.as_fd())?;
+        let mount =
+            if self.rules.one_file_system { mount_of(open.as_fd(), c".", Follow::Never) } else { None };
+
+        let parent_path_bytes = self.path.len();
+        self.path = path.as_bytes().to_vec();
+        let portable = facts.portable(path, Node::Directory, xattrs);
         self.queue.push_back(Found::Ready(Live::Entry(portable)));
-        self.frames.push(Frame { name, parent_path_bytes: self.path.len(), ..frame });
-        self.path = path_bytes;
+        let (inode, open) = (facts.inode, Some(Arc::new(open)));
+        self.frames.push(Frame { name, parent_path_bytes, inode, mount, follow, open, names, wanted });
         // The root, frame 0, stays open: it is where a way down can always be found again.
         let closed = self.frames.len().saturating_sub(OPEN_DIRECTORIES_MAX + 1);
         if closed > 0 {
@@ -212,7 +233,8 @@ impl Walk {
         let mut open = self.frames[nearest].open.clone().expect("the root stays open");
         for level in nearest + 1..=last {
             let frame = &mut self.frames[level];
-            let step = open_step(open.as_fd(), &frame.name, &frame.extent)?;
+            let step =
+                open_step(open.as_fd(), &frame.name, access(&frame.wanted) | frame.follow.open_flags())?;
             if Facts::of_open(step.as_fd())?.inode != frame.inode {
                 return Err(NotRead::Replaced);
             }
@@ -225,31 +247,24 @@ impl Walk {
     }
 }
 
-/// Opens the directory `name`. One of which not all is read need not be readable, only passable.
-fn open_step(directory: BorrowedFd<'_>, name: &CStr, extent: &Extent) -> Result<OwnedFd, NotRead> {
-    let access = match extent {
-        Extent::All { .. } => OFlags::RDONLY,
-        Extent::Above(_) => OFlags::PATH,
-    };
-    let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+/// A directory about to be walked.
+struct Opened {
+    open: OwnedFd,
+    name: CString,
+    path: TreePath,
+    follow: Follow,
+    wanted: Wanted,
+}
+
+/// One of which not all is read need not be readable, only passable.
+fn access(wanted: &Wanted) -> OFlags {
+    if wanted.whole { OFlags::RDONLY } else { OFlags::PATH }
+}
+
+fn open_step(directory: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, NotRead> {
+    let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::LOOP | Errno::NOTDIR => NotRead::Replaced,
         _ => refused("open the directory")(errno),
     })
-}
-
-/// The entry of an open directory, and the frame to walk it; the frame's name and place are the caller's to fill in.
-fn read_directory(open: OwnedFd, path: TreePath, extent: Extent) -> Result<(Portable, Frame), NotRead> {
-    let (names, xattrs) = match &extent {
-        Extent::All { .. } => (Names::list(open.as_fd())?, read_xattrs(&XattrsOf::Open(open.as_fd()))?),
-        Extent::Above(branches) => {
-            (Names::of(branches.keys())?, read_xattrs(&XattrsOf::Name(open.as_fd(), c"."))?)
-        }
-    };
-    let facts = Facts::of_open(open.as_fd())?;
-    let portable = facts.portable(path, Node::Directory, xattrs);
-    let open = Some(Arc::new(open));
-    let frame =
-        Frame { name: CString::default(), parent_path_bytes: 0, inode: facts.inode, open, names, extent };
-    Ok((portable, frame))
 }

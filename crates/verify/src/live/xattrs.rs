@@ -8,7 +8,7 @@ use shudao_vault::entry::{XATTR_INLINE_BYTES_MAX, Xattr, XattrValue};
 use shudao_vault::id::Digest;
 
 use super::NotRead;
-use super::node::{Facts, refused};
+use super::node::{Facts, Follow, refused};
 
 /// The kernel lets neither a list of names nor a value be longer.
 const XATTR_BYTES_MAX: usize = 64 * 1024;
@@ -19,9 +19,9 @@ const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 pub(super) enum XattrsOf<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A name in an open directory, not followed. Reached by `/proc`, since the kernel's own call for this is too new,
+    /// A name in an open directory. Reached by `/proc`, since the kernel's own call for this is too new,
     /// and a whole path might be too long.
-    Name(BorrowedFd<'a>, &'a CStr),
+    Name(BorrowedFd<'a>, &'a CStr, Follow),
 }
 
 /// The attributes of `user.*`, `system.posix_acl_*` and `security.capability`, sorted by name. None where the file
@@ -72,22 +72,35 @@ impl XattrsOf<'_> {
     fn list_length(&self) -> Result<usize, Errno> {
         match self {
             Self::Open(file) => rustix::fs::flistxattr_query(file),
-            Self::Name(directory, name) => rustix::fs::llistxattr_query(by_proc(*directory, name)),
+            Self::Name(directory, name, Follow::Never) => {
+                rustix::fs::llistxattr_query(by_proc(*directory, name))
+            }
+            Self::Name(directory, name, Follow::Links) => {
+                rustix::fs::listxattr_query(by_proc(*directory, name))
+            }
         }
     }
 
     fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Open(file) => rustix::fs::flistxattr(file, buffer),
-            Self::Name(directory, name) => rustix::fs::llistxattr(by_proc(*directory, name), buffer),
+            Self::Name(directory, name, Follow::Never) => {
+                rustix::fs::llistxattr(by_proc(*directory, name), buffer)
+            }
+            Self::Name(directory, name, Follow::Links) => {
+                rustix::fs::listxattr(by_proc(*directory, name), buffer)
+            }
         }
     }
 
     fn value(&self, attribute: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Open(file) => rustix::fs::fgetxattr(file, attribute, buffer),
-            Self::Name(directory, name) => {
+            Self::Name(directory, name, Follow::Never) => {
                 rustix::fs::lgetxattr(by_proc(*directory, name), attribute, buffer)
+            }
+            Self::Name(directory, name, Follow::Links) => {
+                rustix::fs::getxattr(by_proc(*directory, name), attribute, buffer)
             }
         }
     }
@@ -96,7 +109,9 @@ impl XattrsOf<'_> {
         match (errno, self) {
             (Errno::NODATA, _) => NotRead::Changed,
             (Errno::RANGE | Errno::TOOBIG, _) => NotRead::AttributesTooLarge,
-            (Errno::NOENT, Self::Name(directory, name)) if Facts::of_name(*directory, name).is_ok() => {
+            (Errno::NOENT, Self::Name(directory, name, follow))
+                if Facts::of_name(*directory, name, *follow).is_ok() =>
+            {
                 NotRead::Refused {
                     doing: "reach the extended attributes through /proc",
                     errno: errno.raw_os_error(),
