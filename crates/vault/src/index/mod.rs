@@ -168,13 +168,15 @@ impl Index {
         live.iter().filter(|id| !covered.contains(id)).copied().collect()
     }
 
-    /// Adds a segment; one that is covered already is ignored. What is added collects in memory up to 65,536 chunks and
+    /// Adds a segment; one that is covered already only becomes live again. What is added collects in memory up to 65,536 chunks and
     /// is then written as a run.
     ///
     /// # Errors
     /// [`Kind::Full`] or [`Kind::Unavailable`] if the run cannot be written; what was added stays in memory.
     pub fn add(&mut self, segment: &Segment) -> Result<()> {
-        if self.covers(segment.clear.id) {
+        self.runs.retain(|run| !run.is_damaged());
+        let coverages = self.runs.iter_mut().map(|run| &mut run.coverage);
+        if coverages.chain([&mut self.batch.coverage]).any(|coverage| coverage.revive(segment.clear.id)) {
             return Ok(());
         }
         if !self.batch.is_empty() && self.batch.len() + segment.chunks.len() > SEGMENT_CHUNKS_TARGET {
@@ -256,11 +258,6 @@ impl Index {
 
     fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
         self.runs.iter().map(Piece::Run).chain(std::iter::once(Piece::Batch(&self.batch)))
-    }
-
-    fn covers(&self, id: SegmentId) -> bool {
-        self.whole_runs().any(|run| run.coverage.ids().any(|known| known == id))
-            || self.batch.coverage.ids().any(|known| known == id)
     }
 
     fn whole_runs(&self) -> impl Iterator<Item = &Run> {
