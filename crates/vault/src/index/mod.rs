@@ -284,8 +284,8 @@ impl Index {
         let written = write_run(directory.path(), self.vault, &pieces);
         match written {
             Ok(path) => {
-                let replaced = runs.iter().map(Run::path).filter(|old| Some(*old) != path.as_deref());
-                let removed = replaced.map(|old| directory.remove(old)).collect();
+                let mut replaced = runs.iter().map(Run::path).filter(|old| Some(*old) != path.as_deref());
+                let removed = replaced.try_for_each(|old| directory.remove(old));
                 self.take_in(path).and(removed)
             }
             Err(error) => {

@@ -129,6 +129,9 @@ fn body(frames: &[[u64; 7]], chunks: &[[u64; 4]]) -> Vec<u8> {
     out.finish()
 }
 
+/// Name, frames, chunks, and whether they are accepted.
+type Case<'a> = (&'a str, &'a [[u64; 7]], &'a [[u64; 4]], bool);
+
 #[test]
 fn bodies_that_contradict_themselves_are_refused() {
     let frame = [0, 0, 1, 100, 50, 40, 0];
@@ -138,7 +141,7 @@ fn bodies_that_contradict_themselves_are_refused() {
         frame
     };
     let most = u64::from(u32::MAX);
-    let cases: &[(&str, &[[u64; 7]], &[[u64; 4]], bool)] = &[
+    let cases: &[Case] = &[
         ("good", &[frame, with(3, 150)], &[[1, 0, 0, 40], [1, 1, 0, 9], [1, 1, 9, 31], [2, 0, 39, 1]], true),
         ("in the second pack", &[frame, with(0, 1)], &[], true),
         ("no such pack", &[with(0, 2)], &[], false),
