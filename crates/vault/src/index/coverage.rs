@@ -74,6 +74,15 @@ impl Coverage {
         }
     }
 
+    /// Unmasks a segment; false if it is not covered.
+    pub(super) fn revive(&mut self, id: SegmentId) -> bool {
+        let position = self.segments.iter().position(|segment| segment.id == id);
+        if let Some(position) = position {
+            self.dead[position] = false;
+        }
+        position.is_some()
+    }
+
     /// The live segment that a frame belongs to, with its ordinal; `None` where it is dead or there is no such frame.
     pub(super) fn of_frame(&self, frame: u32) -> Option<(usize, &Covered)> {
         let ordinal = self.frame_ends.partition_point(|end| *end <= u64::from(frame));

@@ -168,13 +168,15 @@ impl Index {
         live.iter().filter(|id| !covered.contains(id)).copied().collect()
     }
 
-    /// Adds a segment; one that is covered already is ignored. What is added collects in memory up to 65,536 chunks and
+    /// Adds a segment; one that is covered already only becomes live again. What is added collects in memory up to 65,536 chunks and
     /// is then written as a run.
     ///
     /// # Errors
     /// [`Kind::Full`] or [`Kind::Unavailable`] if the run cannot be written; what was added stays in memory.
     pub fn add(&mut self, segment: &Segment) -> Result<()> {
-        if self.covers(segment.clear.id) {
+        self.runs.retain(|run| !run.is_damaged());
+        let coverages = self.runs.iter_mut().map(|run| &mut run.coverage);
+        if coverages.chain([&mut self.batch.coverage]).any(|coverage| coverage.revive(segment.clear.id)) {
             return Ok(());
         }
         if !self.batch.is_empty() && self.batch.len() + segment.chunks.len() > SEGMENT_CHUNKS_TARGET {
@@ -258,11 +260,6 @@ impl Index {
         self.runs.iter().map(Piece::Run).chain(std::iter::once(Piece::Batch(&self.batch)))
     }
 
-    fn covers(&self, id: SegmentId) -> bool {
-        self.whole_runs().any(|run| run.coverage.ids().any(|known| known == id))
-            || self.batch.coverage.ids().any(|known| known == id)
-    }
-
     fn whole_runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(|run| !run.is_damaged())
     }
@@ -287,8 +284,8 @@ impl Index {
         let written = write_run(directory.path(), self.vault, &pieces);
         match written {
             Ok(path) => {
-                let replaced = runs.iter().map(Run::path).filter(|old| Some(*old) != path.as_deref());
-                let removed = replaced.map(|old| directory.remove(old)).collect();
+                let mut replaced = runs.iter().map(Run::path).filter(|old| Some(*old) != path.as_deref());
+                let removed = replaced.try_for_each(|old| directory.remove(old));
                 self.take_in(path).and(removed)
             }
             Err(error) => {

@@ -192,7 +192,7 @@ impl SectionWriter<'_, '_> {
     fn push<R: Record>(&mut self, record: &R) -> Result<()> {
         record.encode(&mut self.payload);
         self.records += 1;
-        if self.records % R::PER_PAGE == 0 {
+        if self.records.is_multiple_of(R::PER_PAGE) {
             self.pages.write(std::mem::take(&mut self.payload))?;
         }
         Ok(())

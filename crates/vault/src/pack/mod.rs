@@ -240,4 +240,6 @@ impl PackContents {
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;
