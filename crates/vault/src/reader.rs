@@ -143,7 +143,7 @@ impl Reader {
         let size = self.store.size(&pack_path(pack)).await?;
         let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("pack {pack} is missing")))?;
         let mut head = self.store.read_range(&pack_path(pack), 0, size.min(HEADER_READ_BYTES)).await?;
-        let needed = PackHeader::len(&head, self.ring.vault).unwrap_or(0) as u64;
+        let needed = PackHeader::length_from(&head, self.ring.vault).unwrap_or(0) as u64;
         if needed > head.len() as u64 && needed <= size {
             head = self.store.read_range(&pack_path(pack), 0, needed).await?;
         }

@@ -5,9 +5,9 @@
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::VaultId;
+use crate::id::{Timestamp, VaultId};
 use crate::log::client::Void;
-use crate::log::{self, State};
+use crate::log::{self, Envelope, State};
 use crate::object::{VAULT_FILE, log_path};
 use crate::store::Store;
 use crate::vault_file::VaultFile;
@@ -75,6 +75,12 @@ impl Replica {
     /// What the log says.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// When the replica was born, by its maker's clock.
+    pub async fn born(&self) -> Result<Timestamp> {
+        let bytes = self.store.read(&log_path(0)).await?;
+        Ok(Envelope::decode(&bytes, self.file.vault)?.time)
     }
 
     /// Log entries that had no effect, and why; to be shown.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{KeyId, ObjectId, PackId, ReplicaId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
+use crate::id::{KeyId, PackId, ReplicaId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
 use crate::index::Index;
-use crate::keys::slot::{KeySlot, Lock, Unlock, open_slot};
+use crate::keys::slot::{Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
 use crate::log::client::Birth;
 use crate::log::{self, Body, Config, Op, Signer, Statement, Visible};

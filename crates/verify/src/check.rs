@@ -1,4 +1,20 @@
-//! What a check of a vault against itself reports. Pure; the engine that reads objects is not here.
+//! A vault checked against itself: what is reported, and (below) the three depths at which objects are read.
+//!
+//! | module | needs | reads |
+//! |---|---|---|
+//! | [`names`] | no key | every needed object, held against its name |
+//! | [`trees`] | a keeper's or owner's key | trees, extent lists, the presence of packs |
+//! | [`packs`] | an owner's key | the chosen packs, every frame opened |
+
+pub mod names;
+pub mod packs;
+mod progress;
+pub mod trees;
+
+pub use names::check_names;
+pub use packs::{DataCheck, Selection, check_data};
+pub use progress::CheckProgress;
+pub use trees::check_structure;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -8,7 +8,7 @@
 //! | [`live`] | reads a live tree as a stream of entries in path order, digests included |
 //! | [`compare`] | holds two such streams against each other; pure |
 //! | [`sampling`] | which objects to sample, and what a clean sample proves; pure |
-//! | [`check`] | what a check of a vault reports; pure |
+//! | [`check`] | checks a vault against itself, at three depths |
 
 pub mod check;
 pub mod compare;

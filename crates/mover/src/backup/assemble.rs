@@ -40,7 +40,7 @@ impl<'a> Assembler<'a> {
     pub(super) fn run(
         mut self,
         slots: &Receiver<Slot>,
-        read_inline: impl Fn(&Found) -> Result<Outcome, BackupError>,
+        read_inline: impl Fn(&Arc<Found>) -> Result<Outcome, BackupError>,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
         while let Ok(slot) = slots.recv() {
             self.take(slot, &read_inline)?;
@@ -52,7 +52,7 @@ impl<'a> Assembler<'a> {
     fn take(
         &mut self,
         slot: Slot,
-        read_inline: &impl Fn(&Found) -> Result<Outcome, BackupError>,
+        read_inline: &impl Fn(&Arc<Found>) -> Result<Outcome, BackupError>,
     ) -> Result<(), BackupError> {
         match slot {
             Slot::Ready { entry, group, reused } => {
@@ -61,9 +61,9 @@ impl<'a> Assembler<'a> {
                 }
                 self.add(*entry, group)
             }
-            Slot::Reading { found, outcome, group, had_parent } => {
+            Slot::Reading { outcome, group, had_parent } => {
                 let outcome = outcome.recv().map_err(|_| self.stopped())?;
-                self.add_read(&found, outcome, group, had_parent)
+                self.add_read(outcome, group, had_parent)
             }
             Slot::Linked { found, inode } => match self.groups.get(&inode) {
                 Some(group) => {
@@ -74,7 +74,7 @@ impl<'a> Assembler<'a> {
                 }
                 None => {
                     let outcome = read_inline(&found)?;
-                    self.add_read(&found, outcome, Some(inode), false)
+                    self.add_read(outcome, Some(inode), false)
                 }
             },
             Slot::Problem(problem) => {
@@ -91,13 +91,12 @@ impl<'a> Assembler<'a> {
 
     fn add_read(
         &mut self,
-        found: &Arc<Found>,
         outcome: Outcome,
         group: Option<Inode>,
         had_parent: bool,
     ) -> Result<(), BackupError> {
-        let (content, torn) = match outcome {
-            Outcome::Content { content, torn } => (content, torn),
+        let (found, content, torn) = match outcome {
+            Outcome::Content { found, content, torn } => (found, content, torn),
             Outcome::Problem(problem) => {
                 self.note(problem);
                 return Ok(());
@@ -105,7 +104,7 @@ impl<'a> Assembler<'a> {
         };
         let counts = &mut self.summary.counts;
         *if had_parent { &mut counts.files_changed } else { &mut counts.files_new } += 1;
-        let mut entry = entry_of(found, Some(content), self.ingest)?;
+        let mut entry = entry_of(&found, Some(content), self.ingest)?;
         entry.local.torn = torn;
         if torn {
             let what = "it changed while it was read; what was read is stored".to_owned();

@@ -18,7 +18,7 @@ mod run;
 mod stream;
 
 use std::ffi::OsString;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use shudao_vault::entry::TreePath;
@@ -109,6 +109,8 @@ pub struct EntryCounts {
     pub files_changed: u64,
     /// … that were reused unread.
     pub files_unmodified: u64,
+    /// Paths of the parent that are gone.
+    pub removed: u64,
     /// Directories.
     pub directories: u64,
     /// Symbolic links.
@@ -157,11 +159,11 @@ pub struct BackupProgress {
     /// Bytes of the parent snapshot, as a first estimate of the whole.
     pub bytes_estimated: AtomicU64,
     /// What the ingest has stored.
-    pub stored: std::sync::Arc<crate::ingest::IngestCounters>,
+    pub stored: Arc<crate::ingest::IngestCounters>,
     /// The path worked on.
     pub current: Mutex<String>,
     /// Set from outside to stop.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Why a backup ended without a snapshot.

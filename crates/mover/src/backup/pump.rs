@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use shudao_vault::Result;
+use shudao_vault::{Kind, Result};
 use shudao_vault::entry::{
     Entry, Extent, Extents, Local, Node, Portable, TreePath, XATTR_INLINE_BYTES_MAX, Xattr, XattrValue,
 };
@@ -28,7 +28,7 @@ pub(super) enum Slot {
     /// Complete: not a file, or an unchanged one.
     Ready { entry: Box<Entry>, group: Option<Inode>, reused: bool },
     /// A file that a reader is reading.
-    Reading { found: Arc<Found>, outcome: Receiver<Outcome>, group: Option<Inode>, had_parent: bool },
+    Reading { outcome: Receiver<Outcome>, group: Option<Inode>, had_parent: bool },
     /// A further name of a file that came earlier.
     Linked { found: Arc<Found>, inode: Inode },
     /// Not in the snapshot.
@@ -39,8 +39,8 @@ pub(super) enum Slot {
 
 /// What reading a file came to.
 pub(super) enum Outcome {
-    /// Stored.
-    Content { content: Content, torn: bool },
+    /// Stored; `found` is what the bytes belong to.
+    Content { found: Arc<Found>, content: Content, torn: bool },
     /// Could not be read.
     Problem(Problem),
 }
@@ -62,11 +62,13 @@ pub(super) struct Pump<'a> {
     pub(super) runtime: &'a Handle,
     pub(super) jobs: Sender<ReadJob>,
     pub(super) slots: Sender<Slot>,
+    /// Paths of the parent that are gone, so far.
+    pub(super) removed: u64,
 }
 
 impl Pump<'_> {
-    /// Runs to the end of the scan.
-    pub(super) fn run(mut self, scan: Scan) -> std::result::Result<(), BackupError> {
+    /// Runs to the end of the scan. Returns how many paths of the parent are gone.
+    pub(super) fn run(mut self, scan: Scan) -> std::result::Result<u64, BackupError> {
         let mut ahead = None;
         let mut links = HardLinks::default();
         for scanned in scan {
@@ -84,27 +86,39 @@ impl Pump<'_> {
             };
             // The assembler is gone only after it recorded why.
             if self.slots.send(slot).is_err() {
-                break;
+                return Ok(self.removed);
             }
         }
-        Ok(())
+        // What the parent has beyond the last path is gone too.
+        while ahead.take().is_some() || self.read_parent().is_some() {
+            self.removed += 1;
+        }
+        Ok(self.removed)
+    }
+
+    /// The parent's next entry. What a lost node held is simply read again.
+    fn read_parent(&mut self) -> Option<Entry> {
+        loop {
+            let stream = self.parent.as_mut()?;
+            match self.runtime.block_on(stream.next()) {
+                Ok(Some(entry)) => return Some(entry),
+                Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => {}
+                Ok(None) | Err(_) => self.parent = None,
+            }
+        }
     }
 
     /// The parent's entry at `path`. The parent's stream is read forward only.
     fn parent_of(&mut self, path: &TreePath, ahead: &mut Option<Entry>) -> Option<Entry> {
         loop {
             if ahead.is_none() {
-                let stream = self.parent.as_mut()?;
-                match self.runtime.block_on(stream.next()) {
-                    Ok(Some(entry)) => *ahead = Some(entry),
-                    Ok(None) => self.parent = None,
-                    // What the lost node held is simply read again.
-                    Err(error) if !error.is_retryable() => continue,
-                    Err(_) => self.parent = None,
-                }
+                *ahead = self.read_parent();
             }
             match ahead.as_ref()?.path().cmp(path) {
-                std::cmp::Ordering::Less => *ahead = None,
+                std::cmp::Ordering::Less => {
+                    *ahead = None;
+                    self.removed += 1;
+                }
                 std::cmp::Ordering::Equal => return ahead.take(),
                 std::cmp::Ordering::Greater => return None,
             }
@@ -137,14 +151,13 @@ impl Pump<'_> {
             let entry = Box::new(entry_of(&found, Some(content), self.ingest)?);
             return Ok(Slot::Ready { entry, group, reused: true });
         }
-        let found = Arc::new(found);
         let (outcome, receiver) = bounded(1);
-        let job = ReadJob { found: Arc::clone(&found), outcome };
+        let job = ReadJob { found: Arc::new(found), outcome };
         if self.jobs.send(job).is_err() {
             // The readers are gone only after one of them recorded why.
             self.ingest.check()?;
         }
-        Ok(Slot::Reading { found, outcome: receiver, group, had_parent: parent.is_some() })
+        Ok(Slot::Reading { outcome: receiver, group, had_parent: parent.is_some() })
     }
 
     /// Refers to all chunks of an unchanged file; false, and nothing referred to, if one is not stored any more or

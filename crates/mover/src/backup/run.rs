@@ -1,5 +1,6 @@
 //! The run of a backup: begin, the pipeline's threads, commit.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext};
-use crate::source::{self, Found, Piece, ScanOptions, scan};
+use crate::source::{self, Found, FoundNode, Piece, ScanOptions, UnreadKind as Unreadable, scan};
 
 /// Packs on their way to the store at the same time.
 const UPLOADS_MAX: usize = 2;
@@ -182,7 +183,7 @@ impl Stage {
             reader: Arc::new(vault.reader()),
             boundary,
             gear,
-            profile: Profile::default(),
+            profile: Profile::DEFAULT,
             parent: parent.map(|parent| (parent.contents.tree.digest, parent.contents.tree.level)),
             rescan: options.rescan,
             progress: Arc::clone(progress),
@@ -256,6 +257,7 @@ impl Stage {
                 runtime,
                 jobs,
                 slots,
+                removed: 0,
             };
             let pumping = scope.spawn(move || pump.run(scan));
             let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));
@@ -263,7 +265,12 @@ impl Stage {
             let built = assembler.run(&arriving, |found| self.read(found, &chunker, &mut Vec::new()));
             drop(arriving);
             match pumping.join() {
-                Ok(pumped) => pumped.and(built),
+                Ok(pumped) => {
+                    let removed = pumped?;
+                    let (tree, mut summary) = built?;
+                    summary.counts.removed = removed;
+                    Ok((tree, summary))
+                }
                 Err(_) => Err(Error::new(Kind::Bug, "scanning failed by a panic").into()),
             }
         })
@@ -283,26 +290,35 @@ impl Stage {
         }
     }
 
-    /// Reads a file, again if it changed meanwhile.
-    fn read(&self, found: &Found, chunker: &Chunker, buffer: &mut Vec<u8>) -> Result<Outcome, BackupError> {
+    /// Reads a file, again if it changed meanwhile. What was found may be older than what is read: it is then looked at
+    /// again, so that the entry's times belong to the bytes.
+    fn read(&self, found: &Arc<Found>, chunker: &Chunker, buffer: &mut Vec<u8>) -> Result<Outcome, BackupError> {
         buffer.resize(READ_BYTES, 0);
+        let mut found = Arc::clone(found);
         for attempt in 1..=READS_MAX {
             let mut writer = ContentWriter::new(&self.ingest.ingest, chunker, &self.boundary);
-            let changed = match self.read_once(found, &mut writer, buffer)? {
-                Ok(changed) => changed,
-                Err(unread) => {
-                    let path = found.path.clone();
-                    return Ok(Outcome::Problem(problem_of(path, unread.kind, &unread.error)));
-                }
+            let stable = match self.read_once(&found, &mut writer, buffer)? {
+                Ok(stable) => stable,
+                Err(unread) if unread.kind == Unreadable::Replaced && attempt < READS_MAX => false,
+                Err(unread) => return Ok(unreadable(&found, &unread)),
             };
-            if !changed || attempt == READS_MAX {
-                return Ok(Outcome::Content { content: writer.finish()?, torn: changed });
+            if stable || attempt == READS_MAX {
+                return Ok(Outcome::Content { found, content: writer.finish()?, torn: !stable });
             }
+            found = match found.look_again() {
+                Ok(again) if matches!(again.node, FoundNode::File { .. }) => Arc::new(again),
+                Ok(_) => {
+                    let what = io::Error::other("something that is no file took its place while it was read");
+                    let unread = source::Unread { kind: Unreadable::Replaced, error: what };
+                    return Ok(unreadable(&found, &unread));
+                }
+                Err(unread) => return Ok(unreadable(&found, &unread)),
+            };
         }
         Err(BackupError::Interrupted)
     }
 
-    /// Reads a file once; the inner result is whether it changed, or why it could not be read.
+    /// Reads a file once. The inner result is whether it is still what was found, or why it could not be read.
     fn read_once(
         &self,
         found: &Found,
@@ -313,13 +329,16 @@ impl Stage {
             Ok(file) => file,
             Err(unread) => return Ok(Err(unread)),
         };
+        if file.fingerprint() != found.fingerprint() {
+            return Ok(Ok(false));
+        }
         loop {
             if self.progress.stop.load(Ordering::Relaxed) {
                 return Err(BackupError::Interrupted);
             }
             match file.next_piece(buffer) {
                 Ok(Piece::End) => break,
-                Ok(Piece::Shrunk) => return Ok(Ok(true)),
+                Ok(Piece::Shrunk) => return Ok(Ok(false)),
                 Ok(Piece::Data(length)) => {
                     self.progress.bytes_read.fetch_add(length as u64, Ordering::Relaxed);
                     writer.data(&buffer[..length])?;
@@ -328,8 +347,12 @@ impl Stage {
                 Err(error) => return Ok(Err(error.into())),
             }
         }
-        Ok(file.fingerprint_now().map(|now| now != found.fingerprint()).map_err(source::Unread::from))
+        Ok(file.fingerprint_now().map(|now| now == found.fingerprint()).map_err(source::Unread::from))
     }
+}
+
+fn unreadable(found: &Found, unread: &source::Unread) -> Outcome {
+    Outcome::Problem(problem_of(found.path.clone(), unread.kind, &unread.error))
 }
 
 fn paths_of(scan: &ScanOptions) -> Vec<Vec<u8>> {

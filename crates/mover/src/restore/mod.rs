@@ -13,18 +13,20 @@ mod batch;
 mod compare;
 mod extras;
 mod filter;
+mod mark;
 mod run;
 mod target;
 mod write;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use shudao_vault::entry::TreePath;
 
 pub use extras::{Extra, plan_extras, remove_extras};
 pub use filter::Filter;
+pub use mark::{Unfinished, unfinished};
 pub use run::restore;
 pub(crate) use write::hash_zeros;
 
@@ -80,7 +82,7 @@ pub struct RestoreProgress {
     /// The path worked on.
     pub current: Mutex<String>,
     /// Set from outside to stop at the next batch.
-    pub stop: std::sync::atomic::AtomicBool,
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Why a restore ended early.

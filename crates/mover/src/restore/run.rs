@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::batch::{Batch, Link, Part, Work, Written, part_of, write_batch};
 use super::compare::{Existing, has_extent, look};
+use super::mark::Mark;
 use super::target::{Place, Target, XattrBytes, metadata_is, set_metadata};
 use super::write::{FileInWork, Manner};
 use super::{PathProblem, RestoreError, RestoreOptions, RestoreProgress, RestoreSummary};
@@ -275,7 +276,12 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let file = Arc::new(Mutex::new(Some(FileInWork::new(entry, place, xattrs, manner))));
+        let mut in_work = FileInWork::new(entry, place, xattrs, manner);
+        if let (Manner::Patched, Some(marks)) = (manner, &self.options.marks) {
+            let mark = Mark::write(marks, &self.options.to, &path);
+            in_work.mark = Some(mark.map_err(|cause| RestoreError::Target { to: marks.clone(), cause })?);
+        }
+        let file = Arc::new(Mutex::new(Some(in_work)));
         self.batch.works.push(Work { file: Arc::clone(&file), parts: Vec::new(), ends: false });
         loop {
             let next = self.runtime.block_on(stream.next());

@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use shudao_vault::entry::{Entry, Node};
 use shudao_vault::id::Digest;
 
+use super::mark::Mark;
 use super::target::{NotSet, Place, XattrBytes, set_metadata};
 
 /// A run of a file's bytes, in order.
@@ -44,6 +45,8 @@ pub(super) struct FileInWork {
     is_one_chunk: bool,
     /// Bytes written so far, holes and kept ranges not counted.
     pub(super) bytes_written: u64,
+    /// Says on disk that the file is being patched; removed when it is whole.
+    pub(super) mark: Option<Mark>,
 }
 
 /// Why a file was not restored.
@@ -80,6 +83,7 @@ impl FileInWork {
             offset: 0,
             is_one_chunk: false,
             bytes_written: 0,
+            mark: None,
         }
     }
 
@@ -161,6 +165,9 @@ impl FileInWork {
             return Err(WriteError::Digest { expected, found });
         }
         self.file = None;
+        if let Some(mark) = self.mark.take() {
+            mark.remove().map_err(at("remove the mark of a patched file"))?;
+        }
         let named = self.temporary.as_ref().unwrap_or(&self.place);
         let not_set = set_metadata(named, &self.entry.portable, &self.xattrs, prune);
         if let Some(temporary) = self.temporary.take()

@@ -69,6 +69,32 @@ async fn put_slot(replica: &mut Replica, owner: &KeyRing, slot: &KeySlot, now: T
     publish(replica, owner, now, body).await
 }
 
+impl Replica {
+    /// The key slots that stand, oldest first; needs no key. One that cannot be read is left out: `check --names` tells.
+    pub async fn keys(&self) -> Result<Vec<KeyFacts>> {
+        let mut keys = Vec::new();
+        for (_, object) in self.state().slots() {
+            let slot = match read_named(self.store(), &key_path(&object), &object).await {
+                Ok(bytes) => KeySlot::decode(&bytes, self.file()),
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => Err(error),
+            };
+            if let Ok(slot) = slot {
+                keys.push(KeyFacts {
+                    slot: slot.id,
+                    holder: slot.holder,
+                    role: slot.role,
+                    label: slot.label,
+                    method: slot.method,
+                    created: slot.created,
+                });
+            }
+        }
+        keys.sort_by_key(|key| (key.created, key.slot));
+        Ok(keys)
+    }
+}
+
 impl Vault {
     /// Adds a way in: for owners another slot of the same keys, for writers and keepers fresh, certified keys. Owner only.
     pub async fn add_key(
@@ -96,35 +122,11 @@ impl Vault {
         add_slot(&mut self.replica, &owner, NewHolder { ring: &ring, label, lock }, now).await
     }
 
-    /// The key slots that stand. One that cannot be read is left out; it is among [`Vault::problems`].
-    pub async fn keys(&self) -> Result<Vec<KeyFacts>> {
-        let mut keys = Vec::new();
-        for (_, object) in self.replica.state().slots() {
-            let slot = match read_named(self.replica.store(), &key_path(&object), &object).await {
-                Ok(bytes) => KeySlot::decode(&bytes, self.replica.file()),
-                Err(error) if error.is_retryable() => return Err(error),
-                Err(error) => Err(error),
-            };
-            if let Ok(slot) = slot {
-                keys.push(KeyFacts {
-                    slot: slot.id,
-                    holder: slot.holder,
-                    role: slot.role,
-                    label: slot.label,
-                    method: slot.method,
-                    created: slot.created,
-                });
-            }
-        }
-        keys.sort_by_key(|key| (key.created, key.slot));
-        Ok(keys)
-    }
-
     /// Removes a slot; with a writer's or keeper's last slot its certificate goes too, which ends what its key may do.
     /// The owner's last slot stays.
     pub async fn remove_key(&mut self, slot: SlotId, now: Timestamp) -> Result<()> {
         self.must_own("remove keys")?;
-        let keys = self.keys().await?;
+        let keys = self.replica.keys().await?;
         let Some(removed) = keys.iter().find(|key| key.slot == slot) else {
             return Err(Error::new(Kind::Input, format!("no key slot {slot} stands")));
         };
