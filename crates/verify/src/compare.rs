@@ -141,7 +141,7 @@ impl Counts {
 /// Holds `live` against `expected`. Both must be in path order. `on_live` sees every live entry, in order, whether it is
 /// equal or not, so that the live tree's roots can be computed on the way.
 ///
-/// The iterator ends after the first error: a snapshot that cannot be read to its end says nothing about what is
+/// The iterator ends after the first error, be it of `expected`, of `on_live` or of the order: a snapshot that cannot be read to its end says nothing about what is
 /// missing or extra.
 pub fn compare<E, L, F>(
     expected: E,
@@ -152,7 +152,7 @@ pub fn compare<E, L, F>(
 where
     E: IntoIterator<Item = Result<Portable>>,
     L: IntoIterator<Item = Live>,
-    F: FnMut(&Portable),
+    F: FnMut(&Portable) -> Result<()>,
 {
     let Comparison { aspects, mut unread } = comparison;
     unread.sort();
@@ -206,7 +206,7 @@ impl<E, L, F> Compare<E, L, F>
 where
     E: Iterator<Item = Result<Portable>>,
     L: Iterator<Item = Live>,
-    F: FnMut(&Portable),
+    F: FnMut(&Portable) -> Result<()>,
 {
     /// What was compared so far; final once the iterator has ended.
     pub fn counts(&self) -> Counts {
@@ -282,7 +282,7 @@ where
         self.live_last = Some(live.path().clone());
         if let Live::Entry(portable) = &live {
             self.counts.live += 1;
-            (self.on_live)(portable);
+            (self.on_live)(portable)?;
         }
         self.tell_unread(Some(live.path()));
         Ok(Some(live))
@@ -372,7 +372,7 @@ impl<E, L, F> Iterator for Compare<E, L, F>
 where
     E: Iterator<Item = Result<Portable>>,
     L: Iterator<Item = Live>,
-    F: FnMut(&Portable),
+    F: FnMut(&Portable) -> Result<()>,
 {
     type Item = Result<Finding>;
 

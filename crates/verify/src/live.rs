@@ -16,7 +16,7 @@
 //!
 //! **Memory** is bounded by four things: the window (128 items, each at most about 1 MiB and ordinarily 300 bytes), one
 //! buffer of 256 KiB per thread, the names of the directories on the way to the current one (8 bytes and the name for
-//! each: some 30 MB for a million names), and about 250 bytes for each inode of which some links are still to come. The
+//! each: a million names were read in 32 MB in all), and about 250 bytes for each inode of which some links are still to come. The
 //! number of files and their sizes do not matter.
 //!
 //! **Open files**: at most 64 directories on the way down, one per item in the window, and one per thread. Deeper

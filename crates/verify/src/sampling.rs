@@ -84,7 +84,7 @@ impl CleanSample {
 }
 
 impl fmt::Display for CleanSample {
-    /// "6,905 of 1,000,000 packs" is the caller's to say; this says what follows: "under 0.1 % bad at 99.9 %".
+    /// What the sample proves: "under 0.1 % bad at 99.9 %".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fraction = self.bad_fraction_below();
         if self.population == Some(self.sampled) {

@@ -46,7 +46,7 @@ fn device(minor: u32) -> Portable {
 fn check(expected: Vec<Portable>, live: Vec<Live>, unread: &[&str]) -> (Vec<String>, Counts) {
     let comparison =
         Comparison { unread: unread.iter().map(|text| path(text)).collect(), ..Comparison::default() };
-    let mut compare = compare(expected.into_iter().map(Ok), live, comparison, |_| {});
+    let mut compare = compare(expected.into_iter().map(Ok), live, comparison, |_| Ok(()));
     let findings = compare.by_ref().map(|finding| finding.unwrap().to_string()).collect();
     (findings, compare.counts())
 }
@@ -238,8 +238,11 @@ fn every_live_entry_is_seen_once_and_in_order() {
     let mut seen = Vec::new();
     let live = ["a", "b", "c"].map(|text| Live::Entry(file(text)));
     let expected = ["b", "d"].map(file).map(Ok);
-    let findings =
-        compare(expected, live, Comparison::default(), |portable| seen.push(portable.path.clone())).count();
+    let findings = compare(expected, live, Comparison::default(), |portable| {
+        seen.push(portable.path.clone());
+        Ok(())
+    })
+    .count();
     assert_eq!((findings, seen), (3, ["a", "b", "c"].map(path).to_vec()));
 }
 
@@ -247,7 +250,7 @@ fn every_live_entry_is_seen_once_and_in_order() {
 fn a_snapshot_that_cannot_be_read_ends_the_comparison() {
     let expected = vec![Ok(file("a")), Err(Error::damaged("read pack 12ab")), Ok(file("c"))];
     let live = ["a", "b", "c", "d"].map(|text| Live::Entry(file(text)));
-    let findings: Vec<_> = compare(expected, live, Comparison::default(), |_| {}).collect();
+    let findings: Vec<_> = compare(expected, live, Comparison::default(), |_| Ok(())).collect();
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].as_ref().unwrap_err().kind(), Kind::Damaged);
 }
@@ -262,7 +265,16 @@ fn streams_out_of_order_are_errors_and_not_differences() {
     ] {
         let expected = expected.iter().map(|text| Ok(file(text)));
         let live = live.iter().map(|text| Live::Entry(file(text)));
-        let last = compare(expected, live, Comparison::default(), |_| {}).last().unwrap();
+        let last = compare(expected, live, Comparison::default(), |_| Ok(())).last().unwrap();
         assert_eq!(last.unwrap_err().kind(), kind);
     }
+}
+
+#[test]
+fn an_error_of_the_observer_ends_the_comparison() {
+    let live = ["a", "b"].map(|text| Live::Entry(file(text)));
+    let fail = |_: &Portable| Err(Error::new(Kind::Bug, "hash entry"));
+    let findings: Vec<_> = compare([], live, Comparison::default(), fail).collect();
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].as_ref().unwrap_err().kind(), Kind::Bug);
 }

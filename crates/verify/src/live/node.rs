@@ -29,7 +29,7 @@ pub(super) struct Inode {
 /// What `stat` says, in types that do not differ between processors.
 ///
 /// Two equal values, one from before a file was read and one from after, mean that it did not change meanwhile.
-/// Access time is left out, since reading changes it, and so is the number of links, since links of others come and go.
+/// Access time is left out, since reading changes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     pub(super) inode: Inode,

@@ -189,7 +189,7 @@ proptest! {
         }
 
         let live = LiveTree::read(&[top.path()], &LiveOptions::default()).unwrap();
-        let found: Shown = compare(before.into_iter().map(Ok), live, Comparison::default(), |_| {})
+        let found: Shown = compare(before.into_iter().map(Ok), live, Comparison::default(), |_| Ok(()))
             .map(|finding| match finding.unwrap() {
                 Finding::Differs(difference) => (difference.path, difference.kind.word()),
                 other => panic!("{other}"),

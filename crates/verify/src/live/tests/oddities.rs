@@ -1,7 +1,6 @@
 //! Everything that a POSIX tree can hold, and everything that can go wrong with it.
 
 use std::os::unix::net::UnixListener;
-use std::sync::mpsc::channel;
 
 use rustix::fs::{FileType, XattrFlags};
 use rustix::io::Errno;
