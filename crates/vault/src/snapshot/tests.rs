@@ -145,10 +145,12 @@ fn no_byte_of_a_snapshot_can_be_changed_or_cut_off() {
     }
 }
 
+type Spoil<'a> = &'a dyn Fn(&mut Draft);
+
 #[test]
 fn contents_that_break_a_rule_are_not_sealed() {
     let author = ring(Role::Writer, 1);
-    let cases: [(&str, &dyn Fn(&mut Draft)); 6] = [
+    let cases: [(&str, Spoil); 6] = [
         ("sequence", &|d| d.sequence = 0),
         ("level", &|d| d.contents.tree.level = 64),
         ("order of packs", &|d| d.contents.need.reverse()),

@@ -52,7 +52,7 @@ pub enum Step {
     /// A node that only one tree has.
     Node(Side, NodeRef),
     /// A difference between entries.
-    Change(Change),
+    Change(Box<Change>),
 }
 
 /// Compares two trees in path order.
@@ -89,7 +89,7 @@ impl<S: NodeSource> Diff<S> {
     pub async fn next(&mut self) -> Result<Option<Change>> {
         loop {
             match self.next_step().await? {
-                Some(Step::Change(change)) => return Ok(Some(change)),
+                Some(Step::Change(change)) => return Ok(Some(*change)),
                 Some(Step::Node(..)) => {}
                 None => return Ok(None),
             }
@@ -111,8 +111,8 @@ impl<S: NodeSource> Diff<S> {
                     self.before.skip_subtree();
                     self.after.skip_subtree();
                 }
-                Move::Remove => return Ok(self.before.take_entry().map(Change::Removed).map(Step::Change)),
-                Move::Add => return Ok(self.after.take_entry().map(Change::Added).map(Step::Change)),
+                Move::Remove => return Ok(self.before.take_entry().map(Change::Removed).map(step)),
+                Move::Add => return Ok(self.after.take_entry().map(Change::Added).map(step)),
                 Move::Compare => {
                     let (Some(before), Some(after)) = (self.before.take_entry(), self.after.take_entry())
                     else {
@@ -120,7 +120,7 @@ impl<S: NodeSource> Diff<S> {
                     };
                     if before != after {
                         let change = Change::Changed { before: Box::new(before), after: Box::new(after) };
-                        return Ok(Some(Step::Change(change)));
+                        return Ok(Some(step(change)));
                     }
                 }
             }
@@ -159,6 +159,10 @@ impl<S: NodeSource> Diff<S> {
         }
         opened
     }
+}
+
+fn step(change: Change) -> Step {
+    Step::Change(Box::new(change))
 }
 
 fn decide_between(before: &Item<'_>, after: &Item<'_>) -> Move {

@@ -1,7 +1,7 @@
 //! Entries as bytes: the portable part and the local part, each in one canonical form.
 //!
-//! The rules that a value must keep are written once ([`portable_fault`], [`local_fault`]); the encoder refuses to
-//! write what the decoder would refuse to read.
+//! The rules that a value must keep are written once; the encoder refuses to write what the decoder would refuse to
+//! read.
 
 use super::ENTRY_BYTES_MAX;
 use crate::codec::{Decoder, Encoder};

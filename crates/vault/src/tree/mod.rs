@@ -14,6 +14,8 @@ pub mod list_stream;
 #[cfg(test)]
 mod list_tests;
 pub mod node;
+#[cfg(test)]
+mod node_tests;
 pub mod read;
 #[cfg(test)]
 mod samples;

@@ -22,6 +22,8 @@ pub(crate) struct Nodes {
     pub(crate) nodes: HashMap<Digest, Vec<u8>>,
     pub(crate) lost: BTreeSet<Digest>,
     pub(crate) reads: Mutex<Vec<Digest>>,
+    /// Every other request is refused for now.
+    pub(crate) is_flaky: bool,
 }
 
 impl NodeSink for Nodes {
@@ -34,7 +36,14 @@ impl NodeSink for Nodes {
 
 impl NodeSource for Nodes {
     async fn node(&self, digest: &Digest) -> Result<Bytes> {
-        self.reads.lock().unwrap().push(*digest);
+        let reads = {
+            let mut reads = self.reads.lock().unwrap();
+            reads.push(*digest);
+            reads.len()
+        };
+        if self.is_flaky && reads % 2 == 1 {
+            return Err(Error::new(Kind::Unavailable, "busy"));
+        }
         match self.nodes.get(digest) {
             Some(node) if !self.lost.contains(digest) => Ok(Bytes::from(node.clone())),
             _ => Err(Error::new(Kind::Missing, "no such node")),
@@ -110,14 +119,14 @@ pub(crate) fn entry(path: TreePath, seed: u64) -> Entry {
         }
     };
     let is_directory = node == Node::Directory;
-    let first_link = (!is_directory && numbers.below(8) == 0).then(|| super::samples::path("\u{1}"));
+    let first_link = (!is_directory && numbers.below(8) == 0).then(|| self::path("\u{1}"));
     Entry {
         portable: Portable {
             first_link: first_link.filter(|first| *first < path),
             path,
             node,
             mode: numbers.below(0o10000) as u32,
-            uid: numbers.below(3) as u32 * u32::MAX / 2,
+            uid: [0, 1000, u32::MAX][numbers.below(3) as usize],
             gid: 0,
             mtime: numbers.time(),
             xattrs: xattrs(&numbers),
@@ -134,6 +143,16 @@ pub(crate) fn entry(path: TreePath, seed: u64) -> Entry {
             torn: numbers.below(9) == 0,
         },
     }
+}
+
+/// An entry that is no directory and has no links, attributes or extents.
+pub(crate) fn fifo(path: TreePath) -> Entry {
+    let mut entry = entry(path, 5);
+    entry.portable.node = Node::Fifo;
+    entry.portable.first_link = None;
+    entry.portable.xattrs = Vec::new();
+    entry.local.extents = Extents::default();
+    entry
 }
 
 pub(crate) fn extent(numbers: &Numbers) -> Extent {
@@ -175,11 +194,11 @@ pub(crate) fn model(paths: impl IntoIterator<Item = (TreePath, u64)>) -> Model {
 pub(crate) fn insert(model: &mut Model, path: TreePath, seed: u64) {
     let mut above = path.parent();
     while let Some(directory) = above {
-        above = directory.parent();
-        let is_directory = model.get(&directory).is_some_and(|entry| entry.portable.node == Node::Directory);
-        if !is_directory {
-            model.insert(directory.clone(), directory_entry(directory, seed));
+        if model.get(&directory).is_some_and(|entry| entry.portable.node == Node::Directory) {
+            break;
         }
+        above = directory.parent();
+        model.insert(directory.clone(), directory_entry(directory, seed));
     }
     let holds_others = model.range(&path..).nth(1).is_some_and(|(next, _)| next.is_within(&path));
     let is_new = !model.contains_key(&path);
