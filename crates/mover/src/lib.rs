@@ -16,3 +16,4 @@ pub mod ingest;
 mod lane;
 pub mod restore;
 pub mod source;
+pub mod survey;

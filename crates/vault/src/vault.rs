@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{KeyId, PackId, ReplicaId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
+use crate::id::{KeyId, PackId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
 use crate::index::Index;
 use crate::keys::slot::{Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
@@ -35,6 +35,7 @@ pub struct Vault {
     replica: Replica,
     ring: Arc<KeyRing>,
     index: Arc<Index>,
+    opened_slot: SlotId,
     problems: Vec<Problem>,
     cache: Option<PathBuf>,
 }
@@ -61,15 +62,15 @@ pub struct CreateOptions<'a> {
 }
 
 impl Vault {
-    /// Makes a vault on an empty store: description, owner's key slots, the log's birth. Returns its description.
+    /// Makes a vault on an empty store: description, owner's key slots, the log's birth. Returns the new replica.
     ///
     /// # Errors
     /// [`Kind::Conflict`] when there is a vault already.
-    pub async fn create(store: Store, options: CreateOptions<'_>) -> Result<VaultFile> {
+    pub async fn create(store: Store, options: CreateOptions<'_>) -> Result<Replica> {
         store.prepare().await?;
         let ring = KeyRing::create(VaultId(random()));
         let file = VaultFile::new(ring.vault, ring.signing.verify_key());
-        let mut replica = Replica::claim(store, file.clone()).await?;
+        let mut replica = Replica::claim(store, file).await?;
         let birth = Birth { replica: ReplicaId(random()), name: options.name, config: options.config };
         let signer = Signer { key: &ring.signing, time: options.now };
         let (store, state) = replica.log_parts();
@@ -77,16 +78,15 @@ impl Vault {
         for (label, lock) in options.ways_in {
             keys::add_slot(&mut replica, &ring, keys::NewHolder { ring: &ring, label, lock }, options.now).await?;
         }
-        Ok(file)
+        Ok(replica)
     }
 
-    /// Opens a vault with a secret: finds the slot that it opens, then brings the index up to date.
+    /// Opens a replica's vault with a secret: finds the slot that it opens, then brings the index up to date.
     ///
     /// # Errors
     /// [`Kind::NoVault`], [`Kind::WrongKey`] when no slot opens, [`Kind::Damaged`] when the keys contradict the vault.
-    pub async fn open(store: Store, unlock: &Unlock<'_>, cache: Option<&Path>) -> Result<Self> {
-        let replica = Replica::open(store).await?;
-        let (ring, mut problems) = unlock_ring(&replica, unlock).await?;
+    pub async fn open(replica: Replica, unlock: &Unlock<'_>, cache: Option<&Path>) -> Result<Self> {
+        let (ring, opened_slot, mut problems) = unlock_ring(&replica, unlock).await?;
         let mut index = match cache {
             Some(directory) => Index::open(&directory.join(ring.vault.to_hex()), ring.vault)?,
             None => Index::in_memory(ring.vault),
@@ -96,6 +96,7 @@ impl Vault {
             replica,
             ring: Arc::new(ring),
             index: Arc::new(index),
+            opened_slot,
             problems,
             cache: cache.map(Path::to_path_buf),
         })
@@ -133,6 +134,11 @@ impl Vault {
     /// The opened keys.
     pub fn ring(&self) -> &Arc<KeyRing> {
         &self.ring
+    }
+
+    /// The key slot that opened this handle.
+    pub fn opened_slot(&self) -> SlotId {
+        self.opened_slot
     }
 
     /// Where chunks are.
@@ -297,9 +303,9 @@ async fn publish(replica: &mut Replica, ring: &KeyRing, now: Timestamp, body: Bo
 }
 
 /// The ring that `unlock` opens, and the slots that could not be read.
-async fn unlock_ring(replica: &Replica, unlock: &Unlock<'_>) -> Result<(KeyRing, Vec<Problem>)> {
+async fn unlock_ring(replica: &Replica, unlock: &Unlock<'_>) -> Result<(KeyRing, SlotId, Vec<Problem>)> {
     let mut problems = Vec::new();
-    for (_, object) in replica.state().slots() {
+    for (slot, object) in replica.state().slots() {
         let path = key_path(&object);
         let opened = match read_named(replica.store(), &path, &object).await {
             Ok(bytes) => open_slot(&bytes, unlock, replica.file()),
@@ -307,7 +313,7 @@ async fn unlock_ring(replica: &Replica, unlock: &Unlock<'_>) -> Result<(KeyRing,
             Err(error) => Err(error),
         };
         match opened {
-            Ok(Some(ring)) => return Ok((ring, problems)),
+            Ok(Some(ring)) => return Ok((ring, slot, problems)),
             Ok(None) => {}
             Err(error) => problems.push(Problem { object: path, what: chain(&error) }),
         }

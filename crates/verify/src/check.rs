@@ -19,6 +19,8 @@ pub use trees::check_structure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::sampling::{CleanSample, sentence};
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -59,14 +61,16 @@ pub struct CheckCounts {
 }
 
 /// The outcome of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct CheckReport {
     /// What was found, in the order of being found.
     pub findings: Vec<CheckFinding>,
     /// How much was checked.
     pub counts: CheckCounts,
     /// What a sample proves, where only a sample was read.
-    pub bound: Option<String>,
+    pub bound: Option<CleanSample>,
+    /// Packs that there are.
+    pub packs: u64,
 }
 
 impl CheckReport {
@@ -119,7 +123,7 @@ impl fmt::Display for CheckReport {
              ({bytes_read} bytes, {frames_read} frames)"
         )?;
         if let Some(bound) = &self.bound {
-            writeln!(f, "sample: {bound}")?;
+            writeln!(f, "sample: {}", sentence(bound, "packs"))?;
         }
         match (self.count(Severity::Damage), self.count(Severity::Warning)) {
             (0, 0) => write!(f, "no damage found"),

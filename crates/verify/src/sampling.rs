@@ -30,6 +30,11 @@ impl Confidence {
         (value > 0.0 && value < 1.0).then_some(Self(value))
     }
 
+    /// As a fraction below 1.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+
     /// The natural logarithm of the chance of error that is accepted.
     fn ln_error(self) -> f64 {
         (1.0 - self.0).ln()
@@ -54,6 +59,11 @@ impl CleanSample {
     /// `sampled` objects of a population of unknown size were drawn and all are clean.
     pub fn of_unknown(sampled: u64, confidence: Confidence) -> Self {
         Self { population: None, sampled, confidence }
+    }
+
+    /// The confidence at which it proves.
+    pub fn confidence(&self) -> Confidence {
+        self.confidence
     }
 
     /// The largest number of bad objects that the sample does not exclude; `None` if the population is unknown.

@@ -1,24 +1,48 @@
-//! The seam to the engines in the other crates: the only file of the command line that calls them.
+//! The seam to the engines in the other crates: the only place of the command line that calls them.
 //!
 //! Each function takes a request, calls the engine and turns its result into a report. None prints; paths that went
 //! wrong are handed to [`super::output::Output::path_warning`].
 
-#![allow(clippy::unused_async, reason = "the engines behind these functions are asynchronous")]
+mod keep;
+mod keys;
+mod proof;
+mod snapshots;
+mod survey;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use shudao_vault::id::Timestamp;
+use shudao_vault::keys::share::Share;
+use shudao_vault::keys::slot::Lock;
+use shudao_vault::keys::{Unlock, passphrase, recipient};
+use shudao_vault::log::Config;
+use shudao_vault::replica::Replica;
+use shudao_vault::store::{Address, Store, StoreOptions};
+use shudao_vault::suite::KdfCost;
+use shudao_vault::vault::{CreateOptions, Vault};
+use shudao_vault::{Error, Kind};
+use tokio::sync::{Mutex, MutexGuard};
+
+pub(crate) use keep::{HoldChange, forget, hold, plan_forget};
+pub(crate) use keys::{info, key_add, key_find, key_list, key_remove, key_rotate, status};
+pub(crate) use proof::{check, verify};
+pub(crate) use snapshots::{cat, diff, ls, snapshots};
+pub(crate) use survey::survey;
+pub(crate) use transfer::{backup, plan_deletions, restore};
 
 use super::context::Context;
 use super::failure::{Exit, Failure, Result};
 use super::messages::{Hint, Problem};
-use super::path::RawPath;
 use super::progress::Progress;
-use super::report::{
-    BackupSummary, CheckSummary, DiffSummary, DifferenceLine, Finding, ForgetPlan, InitReport, KeyAdded,
-    KeyLine, KeyRotated, LsLine, RestoreSummary, SnapshotLine, SurveyReport, Totals, VaultInfo, VaultStatus,
-    VerifySummary,
-};
-use super::request::{
-    Access, BackupRequest, CheckDepth, InitRequest, KeyAddRequest, RestoreRequest, Selection, SnapshotChoice,
-    SurveyRequest, VerifyRequest,
-};
+use super::report::{InitReport, ReplicaState};
+use super::request::{Access, InitRequest};
+use super::secret::Credential;
+
+/// How often counters of an engine are copied to those that are drawn.
+const MIRROR_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether a key is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,191 +54,204 @@ pub(crate) enum Opening {
 }
 
 /// An open vault.
-pub(crate) struct OpenVault {}
+pub(crate) struct OpenVault {
+    access: Access,
+    held: Held,
+}
+
+enum Held {
+    WithKey(Box<Mutex<Vault>>),
+    WithoutKey(Box<Replica>),
+}
 
 /// Takes lines as they are found; an error ends the walk.
 pub(crate) type Sink<'a, T> = &'a mut dyn FnMut(T) -> Result<()>;
 
-fn not_built<T>(what: &'static str) -> Result<T> {
-    Err(Failure::new(Exit::Failed, Problem::NotBuilt { what }, Hint::UseNewerShudao {}))
+impl OpenVault {
+    /// The vault with its keys.
+    fn opened(&self) -> Result<&Mutex<Vault>> {
+        match &self.held {
+            Held::WithKey(vault) => Ok(vault),
+            Held::WithoutKey(_) => Err(Error::new(Kind::Bug, "a key is needed here").into()),
+        }
+    }
+
+    /// The replica, with or without keys.
+    async fn replica(&self) -> ReplicaRef<'_> {
+        match &self.held {
+            Held::WithKey(vault) => ReplicaRef::Locked(vault.lock().await),
+            Held::WithoutKey(replica) => ReplicaRef::Plain(replica),
+        }
+    }
+
+    /// This replica in a summary.
+    fn state(&self, committed: bool) -> ReplicaState {
+        ReplicaState { address: self.access.replica.clone(), committed, objects_behind: 0 }
+    }
+}
+
+enum ReplicaRef<'a> {
+    Locked(MutexGuard<'a, Vault>),
+    Plain(&'a Replica),
+}
+
+impl std::ops::Deref for ReplicaRef<'_> {
+    type Target = Replica;
+
+    fn deref(&self) -> &Replica {
+        match self {
+            Self::Locked(vault) => vault.replica(),
+            Self::Plain(replica) => replica,
+        }
+    }
 }
 
 /// Opens the vault; with a key, [`Context::credential`] gives what opens it.
-pub(crate) async fn open(_ctx: &Context, _access: &Access, _opening: Opening) -> Result<OpenVault> {
-    not_built("open a vault")
+pub(crate) async fn open(ctx: &Context, access: &Access, opening: Opening) -> Result<OpenVault> {
+    open_limited(ctx, access, opening, None).await
+}
+
+/// The same with a bound on the bytes a second that go to and from the store.
+pub(crate) async fn open_limited(
+    ctx: &Context,
+    access: &Access,
+    opening: Opening,
+    limit_bytes_per_second: Option<u64>,
+) -> Result<OpenVault> {
+    let store = store(&access.replica, &access.cloud, limit_bytes_per_second).await?;
+    let replica = Replica::open(store).await?;
+    let held = match opening {
+        Opening::WithoutKey => Held::WithoutKey(Box::new(replica)),
+        Opening::WithKey => {
+            let credential = ctx.credential(access)?;
+            let vault = unlock(replica, &credential, &access.cache_dir).await?;
+            for problem in vault.problems() {
+                let text = super::path::escaped(&format!("{}: {}", problem.object, problem.what));
+                ctx.output.warning(&super::messages::Notice::Plain { text });
+            }
+            Held::WithKey(Box::new(Mutex::new(vault)))
+        }
+    };
+    Ok(OpenVault { access: access.clone(), held })
+}
+
+async fn unlock(replica: Replica, credential: &Credential, cache: &Path) -> Result<Vault> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(match credential {
+        Credential::Password(password) => {
+            Vault::open(replica, &Unlock::Passphrase(password.as_str()), Some(cache)).await?
+        }
+        Credential::Identity(bytes) => {
+            let secret = recipient::parse_identity(&text(bytes.as_bytes()))?;
+            Vault::open(replica, &Unlock::Identity(&secret), Some(cache)).await?
+        }
+        Credential::Shares(files) => {
+            let shares: Vec<Share> = files
+                .iter()
+                .map(|file| text(file.as_bytes()).trim().parse::<Share>())
+                .collect::<shudao_vault::Result<_>>()?;
+            Vault::open(replica, &Unlock::Shares(&shares), Some(cache)).await?
+        }
+    })
+}
+
+async fn store(
+    address: &str,
+    cloud: &std::collections::BTreeMap<String, String>,
+    limit_bytes_per_second: Option<u64>,
+) -> Result<Store> {
+    let options = StoreOptions {
+        credentials: cloud.clone(),
+        bandwidth_bytes_per_second: limit_bytes_per_second,
+        seed: u64::from_le_bytes(shudao_vault::suite::random()),
+        ..StoreOptions::default()
+    };
+    Ok(Store::open(&Address::parse(address)?, &options).await?)
 }
 
 /// Makes a vault.
-pub(crate) async fn init(_ctx: &Context, _request: InitRequest) -> Result<InitReport> {
-    not_built("vault init")
+pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitReport> {
+    let store = store(&request.replica, &request.cloud, None).await?;
+    store.prepare().await?;
+    if !store.probe().await?.create_if_absent {
+        let problem = Problem::NoCreateIfAbsent { address: super::path::escaped(&request.replica) };
+        return Err(Failure::new(Exit::Failed, problem, Hint::UseOtherStore {}));
+    }
+    let kit = request.recovery_kit.then(passphrase::generate_passphrase);
+    let mut ways_in = vec![("owner", Lock::Passphrase(request.password.as_str(), KdfCost::STANDARD))];
+    if let Some(passphrase) = &kit {
+        ways_in.push((keys::RECOVERY_LABEL, Lock::Passphrase(passphrase, KdfCost::STANDARD)));
+    }
+    let options = CreateOptions {
+        name: &request.replica,
+        config: Config { trust_writers: request.trust_writers, ..Config::default() },
+        ways_in,
+        now: now(),
+    };
+    let replica = Vault::create(store, options).await?;
+    let file = replica.file();
+    Ok(InitReport {
+        vault: file.vault.to_hex(),
+        replica: replica.state().replica().unwrap_or_default().to_hex(),
+        recovery_kit: kit.map(|passphrase| passphrase::recovery_kit(file, &passphrase)),
+    })
 }
 
-/// What the vault is.
-pub(crate) async fn info(_ctx: &Context, _vault: &OpenVault) -> Result<VaultInfo> {
-    not_built("vault info")
+/// The system's clock, for signing and for what people read.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// How the vault is.
-pub(crate) async fn status(_ctx: &Context, _vault: &OpenVault) -> Result<VaultStatus> {
-    not_built("vault status")
+/// [`Kind::Forbidden`] unless the key reads content.
+fn must_read_content(vault: &Vault) -> Result<()> {
+    if vault.ring().reads_content() {
+        return Ok(());
+    }
+    let role = vault.ring().role.name();
+    Err(Error::new(Kind::Forbidden, format!("a {role}'s key cannot read content")).into())
 }
 
-/// The key slots that stand.
-pub(crate) async fn key_list(_ctx: &Context, _vault: &OpenVault) -> Result<Vec<KeyLine>> {
-    not_built("vault key list")
+/// Where marks of files being patched in place are kept.
+fn marks(state_dir: &Path) -> PathBuf {
+    state_dir.join("changing")
 }
 
-/// Adds a key slot.
-pub(crate) async fn key_add(_ctx: &Context, _vault: &OpenVault, _request: KeyAddRequest) -> Result<KeyAdded> {
-    not_built("vault key add")
+/// Files below `directory` that an interrupted restore left half-changed.
+fn unfinished_below(ctx: &Context, directory: &Path) -> Result<Vec<String>> {
+    let state_dir = super::resolve::state_dir(&ctx.environment)?;
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let found = shudao_mover::restore::unfinished(&marks(&state_dir)).unwrap_or_default();
+    let below = found.into_iter().filter(|unfinished| {
+        unfinished.to.starts_with(&directory) || directory.starts_with(&unfinished.to)
+    });
+    Ok(below.map(|unfinished| format!("{}/{}", unfinished.to.display(), unfinished.path)).collect())
 }
 
-/// The one key slot whose id begins with `prefix`.
-pub(crate) async fn key_find(_ctx: &Context, _vault: &OpenVault, _prefix: &str) -> Result<KeyLine> {
-    not_built("vault key remove")
+/// Copies an engine's counters to those that are drawn, as long as the engine runs.
+struct Mirror<'a> {
+    copy: Box<dyn Fn(&Progress) + 'a>,
+    progress: &'a Progress,
 }
 
-/// Removes the key slot with this id.
-pub(crate) async fn key_remove(_ctx: &Context, _vault: &OpenVault, _key: &str) -> Result<()> {
-    not_built("vault key remove")
+fn mirror<'a>(progress: &'a Progress, copy: impl Fn(&Progress) + 'a) -> Mirror<'a> {
+    Mirror { copy: Box::new(copy), progress }
 }
 
-/// Adds a generation of the read and metadata keys.
-pub(crate) async fn key_rotate(_ctx: &Context, _vault: &OpenVault) -> Result<KeyRotated> {
-    not_built("vault key rotate")
+impl Mirror<'_> {
+    /// Runs `work` and copies meanwhile, and once more at its end.
+    async fn until<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut tick = tokio::time::interval(MIRROR_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    (self.copy)(self.progress);
+                    return done;
+                }
+                _ = tick.tick() => (self.copy)(self.progress),
+            }
+        }
+    }
 }
 
-/// Stores a snapshot.
-pub(crate) async fn backup(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _request: BackupRequest,
-    _progress: &Progress,
-) -> Result<BackupSummary> {
-    not_built("backup")
-}
-
-/// The selected snapshots, oldest first.
-pub(crate) async fn snapshots(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _selection: &Selection,
-) -> Result<Vec<SnapshotLine>> {
-    not_built("snapshots")
-}
-
-/// Lists a snapshot, or the entry at `path` and everything below it, in path order. Returns the snapshot's id.
-pub(crate) async fn ls(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _snapshot: &SnapshotChoice,
-    _path: &[u8],
-    _sink: Sink<'_, LsLine>,
-) -> Result<String> {
-    not_built("ls")
-}
-
-/// Compares two snapshots.
-pub(crate) async fn diff(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _snapshots: [&SnapshotChoice; 2],
-    _sink: Sink<'_, DifferenceLine>,
-) -> Result<DiffSummary> {
-    not_built("diff")
-}
-
-/// Hands out a file's bytes in order; each piece has been checked.
-pub(crate) async fn cat(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _snapshot: &SnapshotChoice,
-    _path: &[u8],
-    _sink: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Totals> {
-    not_built("cat")
-}
-
-/// The paths in the target that the snapshot lacks.
-pub(crate) async fn plan_deletions(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _request: &RestoreRequest,
-) -> Result<Vec<RawPath>> {
-    not_built("restore --delete")
-}
-
-/// Writes a snapshot back and deletes exactly the planned paths.
-pub(crate) async fn restore(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _request: RestoreRequest,
-    _deletions: &[RawPath],
-    _progress: &Progress,
-) -> Result<RestoreSummary> {
-    not_built("restore")
-}
-
-/// Holds a live tree against a snapshot, or without a vault against a root.
-pub(crate) async fn verify(
-    _ctx: &Context,
-    _vault: Option<&OpenVault>,
-    _request: &VerifyRequest,
-    _sink: Sink<'_, DifferenceLine>,
-    _progress: &Progress,
-) -> Result<VerifySummary> {
-    not_built("verify")
-}
-
-/// Tests the vault against itself.
-pub(crate) async fn check(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _depth: CheckDepth,
-    _sink: Sink<'_, Finding>,
-    _progress: &Progress,
-) -> Result<CheckSummary> {
-    not_built("check")
-}
-
-/// Whether a hold is laid or lifted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HoldChange {
-    /// It is laid.
-    Hold,
-    /// It is lifted.
-    Release,
-}
-
-/// Lays or lifts a hold; returns the snapshot.
-pub(crate) async fn hold(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _snapshot: &SnapshotChoice,
-    _change: HoldChange,
-) -> Result<SnapshotLine> {
-    not_built("hold")
-}
-
-/// What forgetting these snapshots would do.
-pub(crate) async fn plan_forget(
-    _ctx: &Context,
-    _vault: &OpenVault,
-    _snapshots: &[SnapshotChoice],
-) -> Result<ForgetPlan> {
-    not_built("forget")
-}
-
-/// Forgets exactly the planned snapshots.
-pub(crate) async fn forget(_ctx: &Context, _vault: &OpenVault, _plan: &ForgetPlan) -> Result<Totals> {
-    not_built("forget")
-}
-
-/// Measures a source.
-pub(crate) async fn survey(
-    _ctx: &Context,
-    _request: SurveyRequest,
-    _progress: &Progress,
-) -> Result<SurveyReport> {
-    not_built("survey")
-}

@@ -46,6 +46,18 @@ super::messages! {
         NameOneReplica {}
             "name one replica by its address, for example --vault /srv/vault"
             "请按地址指定一个副本，例如 --vault /srv/vault"
+        NameSource {}
+            "name one with --source, or give a snapshot's id"
+            "请用 --source 指定一个，或给出快照编号"
+        ListSnapshots {}
+            "`shudao snapshots` lists what there is, `shudao ls SNAP` what a snapshot holds"
+            "`shudao snapshots` 列出已有快照，`shudao ls SNAP` 列出快照内容"
+        UseEmptyOrInPlace {}
+            "name an empty directory, or write into this one with --in-place"
+            "请指定空目录，或用 --in-place 写入该目录"
+        UseOtherStore {}
+            "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
+            "请使用支持条件写入的存储，例如 S3 或本地路径"
         NameVault {}
             "give --vault with an address or a name of the config, or set SHUDAO_VAULT"
             "请用 --vault 给出地址或配置中的名称，或设置 SHUDAO_VAULT"

@@ -42,6 +42,9 @@ super::messages! {
             "{time} left"
             "剩余 {time}"
 
+        UnfinishedFile { path: String }
+            "{path} was being changed by a restore that did not finish; restore again to make it whole"
+            "{path} 正被一次未完成的恢复修改；请重新恢复以使其完整"
         WritersTrusted {}
             "writers will deduplicate against each other's packs: one that lies can spoil snapshots of the others"
             "各写入者将基于彼此的数据包去重：任一写入者作假都可能损害其他写入者的快照"

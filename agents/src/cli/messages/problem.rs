@@ -7,9 +7,24 @@ super::messages! {
         Engine { text: String }
             "{text}"
             "{text}"
-        NotBuilt { what: &'static str }
-            "{what}: this build does not contain the engine yet"
-            "{what}：此构建尚不包含该引擎"
+        SeveralSources { sources: String }
+            "`latest` is ambiguous: the vault holds several sources ({sources})"
+            "`latest` 不明确：保管库中有多个数据源（{sources}）"
+        NoSnapshot {}
+            "no snapshot matches"
+            "没有匹配的快照"
+        NoSuchPath { path: String, snapshot: String }
+            "there is no {path:?} in snapshot {snapshot}"
+            "快照 {snapshot} 中没有 {path:?}"
+        NotAFile { path: String }
+            "{path:?} is not a regular file"
+            "{path:?} 不是普通文件"
+        NotEverythingRestored { count: String }
+            "{count} paths could not be restored; everything else was"
+            "有 {count} 个路径未能恢复；其余均已恢复"
+        NoCreateIfAbsent { address: String }
+            "the store at {address} does not create objects only if they are absent, so nothing keeps order there"
+            "{address} 处的存储不支持“仅当不存在时创建”，无法保证次序"
         Interrupted {}
             "interrupted"
             "已中断"

@@ -155,6 +155,8 @@ pub(crate) struct KeyLine {
     pub(crate) added: Timestamp,
     /// This run was opened with it.
     pub(crate) current: bool,
+    /// Id of the holder's signing key; the same in all slots of one holder.
+    pub(crate) holder: String,
 }
 
 /// A key was added.

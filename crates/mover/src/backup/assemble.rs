@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
+use shudao_vault::Kind;
 use shudao_vault::entry::{Entry, Node, TreePath};
 use shudao_vault::tree::{TreeBuilder, TreeSummary};
 
@@ -114,6 +115,16 @@ impl<'a> Assembler<'a> {
     }
 
     fn add(&mut self, entry: Entry, group: Option<Inode>) -> Result<(), BackupError> {
+        match self.tree.push(&entry, &mut Nodes(self.ingest)) {
+            Ok(()) => {}
+            // An entry beyond the format's bound, such as one with a megabyte of attributes.
+            Err(error) if error.kind() == Kind::Input => {
+                let (path, what) = (entry.path().clone(), error.to_string());
+                self.note(Problem { path, kind: ProblemKind::Unstorable, what });
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
         if let Some(inode) = group {
             let content = match &entry.portable.node {
                 Node::File { size, digest } => {
@@ -137,12 +148,12 @@ impl<'a> Assembler<'a> {
             Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => counts.others += 1,
         }
         self.progress.entries.fetch_add(1, Ordering::Relaxed);
-        Ok(self.tree.push(&entry, &mut Nodes(self.ingest))?)
+        Ok(())
     }
 
     fn note(&mut self, problem: Problem) {
         match problem.kind {
-            ProblemKind::Unreadable | ProblemKind::Vanished => self.summary.unreadable += 1,
+            ProblemKind::Unreadable | ProblemKind::Vanished | ProblemKind::Unstorable => self.summary.unreadable += 1,
             ProblemKind::Changed => self.summary.torn += 1,
         }
         if self.summary.problems.len() < PROBLEMS_MAX {

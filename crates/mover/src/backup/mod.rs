@@ -143,6 +143,8 @@ pub enum ProblemKind {
     Vanished,
     /// It changed while it was read; what was read is in the snapshot.
     Changed,
+    /// The format has no room for it; it is not in the snapshot.
+    Unstorable,
 }
 
 /// Counters that a display may read while the backup runs.

@@ -381,6 +381,7 @@ fn unread_list(summary: &BackupSummary) -> UnreadList {
             ProblemKind::Unreadable => UnreadKind::Unreadable,
             ProblemKind::Vanished => UnreadKind::Vanished,
             ProblemKind::Changed => UnreadKind::Changed,
+            ProblemKind::Unstorable => UnreadKind::Unstorable,
         },
         message: problem.what.clone(),
     });

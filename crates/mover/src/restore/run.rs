@@ -11,6 +11,7 @@ use shudao_vault::fetch::Frames;
 use shudao_vault::id::Digest;
 use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::reader::Reader;
+use shudao_vault::Kind;
 use shudao_vault::tree::{EntryStream, ExtentStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -66,7 +67,12 @@ pub fn restore(
         match runtime.block_on(entries.next()) {
             Ok(Some(entry)) => run.take(entry)?,
             Ok(None) => break,
-            Err(error) => run.lost(&TreePath::root(), &shudao_vault::vault::chain(&error)),
+            // A lost node is reported with the paths it held, and the stream goes on after it; nothing else is passed over.
+            Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => {
+                let from = entries.gap().map_or_else(TreePath::root, |gap| gap.node.first.clone());
+                run.lost(&from, &shudao_vault::vault::chain(&error));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     run.flush_group()?;

@@ -242,6 +242,11 @@ impl State {
         self.bad.contains(&(*key, counter))
     }
 
+    /// How many frames were declared bad.
+    pub fn bad_frames(&self) -> usize {
+        self.bad.len()
+    }
+
     /// The segments that commits have named so far, in the log's order, each once.
     pub fn segments_live(&self) -> &[SegmentId] {
         &self.segments

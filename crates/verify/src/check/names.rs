@@ -36,7 +36,8 @@ pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<
     check_keys(replica, &mut report).await?;
     check_segments(replica, &mut report).await?;
     let needs = check_snapshots(replica, &mut report).await?;
-    progress.packs_total(needs.packs.len() as u64);
+    report.packs = needs.packs.len() as u64;
+    progress.packs_total(report.packs);
     let mut packs = stream::iter(needs.packs.iter())
         .map(|(id, needers)| async move { (id, needers, read_named(replica.store(), &pack_path(id), id).await) })
         .buffered(PACKS_IN_FLIGHT_MAX);

@@ -18,7 +18,7 @@ use shudao_vault::{Error, Kind, Result};
 use super::names::{check_snapshots, damage, lost_pack, stops};
 use super::trees::check_structure;
 use super::{CheckProgress, CheckReport};
-use crate::sampling::{CleanSample, Confidence, choose, count_for_percent, sentence};
+use crate::sampling::{CleanSample, Confidence, choose, count_for_percent};
 
 /// Packs read and opened at the same time; each is held in memory whole.
 const PACKS_IN_FLIGHT_MAX: usize = 2;
@@ -61,6 +61,7 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
     let claims = Claims::load(vault).await?;
     let all: Vec<PackId> = claims.packs.keys().chain(needs.packs.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect();
     let chosen = choose_packs(&all, selection);
+    check.report.packs = all.len() as u64;
     progress.packs_total(chosen.len() as u64);
     let missing_before: BTreeSet<String> = check.report.findings.iter().map(|finding| finding.object.clone()).collect();
     let mut opened = stream::iter(chosen.iter().copied())
@@ -92,7 +93,7 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
     drop(opened);
     if let Selection::Sample { .. } = selection {
         let clean = CleanSample::of(all.len() as u64, chosen.len() as u64, Confidence::DEFAULT);
-        check.report.bound = (!check.report.is_damaged()).then(|| sentence(&clean, "packs"));
+        check.report.bound = (!check.report.is_damaged()).then_some(clean);
     }
     Ok(check)
 }

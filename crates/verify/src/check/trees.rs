@@ -35,6 +35,7 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
         report.findings.push(damage(problem.object.clone(), problem.what.clone(), consequence));
     }
     let needs = check_snapshots(vault.replica(), &mut report).await?;
+    report.packs = needs.packs.len() as u64;
     check_presence(vault, &needs, &mut report).await?;
     let reader = Arc::new(vault.reader());
     let latest: BTreeSet<SnapshotId> = vault.sources().iter().filter_map(|source| vault.latest(source)).collect();

@@ -1,0 +1,305 @@
+//! Backing up and restoring.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use shudao_mover::backup::{
+    self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, SourceLock,
+};
+use shudao_mover::restore::{
+    self as restoring, Extra, Filter, PathProblem, RestoreError, RestoreOptions, RestoreProgress,
+};
+use shudao_mover::source::{ExcludesBuilder, ScanOptions};
+use shudao_vault::entry::TreePath;
+use shudao_vault::frame::Compression;
+use shudao_vault::id::to_hex;
+use shudao_vault::snapshot::Snapshot;
+use tokio::runtime::Handle;
+
+use super::snapshots::choose;
+use super::{OpenVault, marks, mirror, must_read_content, now};
+use crate::cli::context::Context;
+use crate::cli::failure::{Exit, Failure, Result};
+use crate::cli::messages::{Hint, Problem};
+use crate::cli::output::{PathWarning, WarningKind};
+use crate::cli::path::{RawPath, escaped};
+use crate::cli::progress::Progress;
+use crate::cli::report::{BackupSummary, RestoreSummary};
+use crate::cli::request::{self, BackupInput, BackupRequest, RestoreRequest};
+
+/// Stores a snapshot.
+pub(crate) async fn backup(
+    ctx: &Context,
+    vault: &OpenVault,
+    request: BackupRequest,
+    progress: &Progress,
+) -> Result<BackupSummary> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let source_name = request.source.clone().unwrap_or_else(|| default_source(&host, &request.input));
+    let options = BackupOptions {
+        source: source(&request, &vault.access.cache_dir)?,
+        source_name: source_name.clone(),
+        host,
+        tags: request.tags,
+        excludes: request.patterns,
+        rescan: request.rescan,
+        compression: match request.compression {
+            request::Compression::Fast => Compression::Fast,
+            request::Compression::Default => Compression::Default,
+            request::Compression::Max => Compression::Max,
+        },
+        dry_run: request.dry_run,
+        program: concat!("shudao ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
+    let mut opened = vault.opened()?.lock().await;
+    let source_id = opened.ring().source_id(&source_name);
+    let lock = SourceLock::take(&vault.access.state_dir, &opened.ring().vault, &source_id);
+    let _lock = lock.map_err(backup_failure)?;
+    let shown = Arc::clone(&counters);
+    let mirroring = mirror(progress, move |progress| copy(&shown, progress));
+    let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
+    let done = done.map_err(backup_failure)?;
+    for problem in &done.problems {
+        let kind = match problem.kind {
+            ProblemKind::Changed => WarningKind::ChangedWhileRead,
+            ProblemKind::Unreadable | ProblemKind::Vanished | ProblemKind::Unstorable => {
+                WarningKind::SourceUnreadable
+            }
+        };
+        let (path, message) = (RawPath::from(&problem.path), problem.what.clone());
+        ctx.output.path_warning(&PathWarning { kind, path, message });
+    }
+    Ok(summary(vault, source_name, &done, request.dry_run))
+}
+
+fn summary(vault: &OpenVault, source: String, done: &mover::BackupSummary, dry_run: bool) -> BackupSummary {
+    let mut summary = BackupSummary {
+        source,
+        parent: done.parent.map(|parent| parent.to_hex()),
+        directories: done.counts.directories,
+        files_new: done.counts.files_new,
+        files_changed: done.counts.files_changed,
+        files_unmodified: done.counts.files_unmodified,
+        paths_removed: done.counts.removed,
+        sockets_skipped: done.counts.sockets,
+        bytes_total: done.bytes_total,
+        bytes_new: done.bytes_new,
+        manifest_root: to_hex(&done.manifest_root),
+        dry_run,
+        ..BackupSummary::default()
+    };
+    summary.totals.files = done.counts.files;
+    summary.totals.bytes_read = done.bytes_read;
+    summary.totals.bytes_added = done.bytes_added;
+    summary.totals.snapshot = done.snapshot.map(|snapshot| snapshot.to_hex());
+    summary.totals.replicas = vec![vault.state(done.snapshot.is_some())];
+    summary.totals.warnings.source_unreadable = done.unreadable;
+    summary.totals.warnings.changed_while_read = done.torn;
+    summary
+}
+
+fn copy(counters: &BackupProgress, progress: &Progress) {
+    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    progress.files_done.store(get(&counters.files), Ordering::Relaxed);
+    progress.bytes_done.store(get(&counters.bytes), Ordering::Relaxed);
+    progress.bytes_new.store(get(&counters.stored.bytes_new), Ordering::Relaxed);
+    progress.bytes_stored.store(get(&counters.stored.bytes_packed), Ordering::Relaxed);
+    progress.bytes_total.store(get(&counters.bytes_estimated), Ordering::Relaxed);
+    if let Ok(current) = counters.current.lock() {
+        progress.set_current(&current);
+    }
+}
+
+/// `host:path`, of several paths all.
+fn default_source(host: &str, input: &BackupInput) -> String {
+    match input {
+        BackupInput::Command { name, .. } => format!("{host}:{name}"),
+        BackupInput::Paths(paths) => {
+            let absolute = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            let paths: Vec<String> = paths.iter().map(|path| absolute(path).display().to_string()).collect();
+            format!("{host}:{}", paths.join(","))
+        }
+    }
+}
+
+fn source(request: &BackupRequest, cache_dir: &Path) -> Result<BackupSource> {
+    let roots = match &request.input {
+        BackupInput::Command { name, argv } => {
+            let (name, words): (Vec<u8>, Vec<OsString>) = (name.clone().into_bytes(), argv.clone());
+            return Ok(BackupSource::Command { name, words });
+        }
+        BackupInput::Paths(paths) => paths.clone(),
+    };
+    let mut excludes = ExcludesBuilder::default();
+    let bad_pattern = |error: shudao_mover::source::ExcludeError| {
+        Failure::usage(Problem::Engine { text: error.to_string() }, Hint::SeeHelp {})
+    };
+    for pattern in &request.patterns {
+        excludes.pattern(pattern).map_err(bad_pattern)?;
+    }
+    let spill = cache_dir.join("spill");
+    let made = std::fs::create_dir_all(&spill);
+    made.map_err(|error| {
+        let problem = Problem::Engine { text: format!("make {}", spill.display()) };
+        Failure::new(Exit::Failed, problem, Hint::CheckDirectory {}).because(&error)
+    })?;
+    Ok(BackupSource::Tree(ScanOptions {
+        roots,
+        excludes: excludes.build().map_err(bad_pattern)?,
+        one_file_system: request.one_file_system,
+        spill_directory: spill,
+        ..ScanOptions::default()
+    }))
+}
+
+fn backup_failure(error: BackupError) -> Failure {
+    let (exit, hint) = match error {
+        BackupError::Vault(error) => return error.into(),
+        BackupError::Interrupted => return Failure::interrupted(),
+        BackupError::Source(_) => (Exit::Failed, Hint::CheckFile {}),
+        BackupError::State(_) => (Exit::Failed, Hint::CheckDirectory {}),
+        BackupError::Command(_) | BackupError::Output(_) => (Exit::Failed, Hint::RunAgain {}),
+        BackupError::Busy => (Exit::Conflict, Hint::WaitForOtherRun {}),
+    };
+    engine_failure(&error, exit, hint)
+}
+
+fn engine_failure(error: &(dyn std::error::Error + 'static), exit: Exit, hint: Hint) -> Failure {
+    let failure = Failure::new(exit, Problem::Engine { text: escaped(&error.to_string()) }, hint);
+    match error.source() {
+        Some(cause) => failure.because(cause),
+        None => failure,
+    }
+}
+
+/// The paths in the target that the snapshot lacks.
+pub(crate) async fn plan_deletions(
+    ctx: &Context,
+    vault: &OpenVault,
+    request: &RestoreRequest,
+) -> Result<Vec<RawPath>> {
+    let vault = vault.opened()?.lock().await;
+    let (_, snapshot) = choose(ctx, &vault, &request.snapshot).await?;
+    // What the backup left out or could not read is not extra: the snapshot says nothing about it.
+    let filter = filter(request, &snapshot)?;
+    let reader = Arc::new(vault.reader());
+    let tree = snapshot.contents.tree;
+    let (target, runtime) = (request.target.clone(), Handle::current());
+    let planned = tokio::task::spawn_blocking(move || {
+        restoring::plan_extras(&reader, (tree.digest, tree.level), &target, &filter, &runtime)
+    });
+    let extras = planned.await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
+    let unread: Vec<TreePath> =
+        snapshot.contents.unread.items.iter().filter_map(|unread| TreePath::new(unread.path.clone())).collect();
+    let holds_unread = |extra: &Extra| {
+        unread.iter().any(|unread| unread.is_within(&extra.path) || extra.path.is_within(unread))
+    };
+    Ok(extras.iter().filter(|extra| !holds_unread(extra)).map(|extra| RawPath::from(&extra.path)).collect())
+}
+
+fn filter(request: &RestoreRequest, snapshot: &Snapshot) -> Result<Filter> {
+    let exclude = [&snapshot.contents.excludes[..], &request.exclude].concat();
+    Filter::new(&request.include, &exclude).map_err(restore_failure)
+}
+
+/// Writes a snapshot back and deletes exactly the planned paths.
+pub(crate) async fn restore(
+    ctx: &Context,
+    vault: &OpenVault,
+    request: RestoreRequest,
+    deletions: &[RawPath],
+    progress: &Progress,
+) -> Result<RestoreSummary> {
+    let opened = vault.opened()?.lock().await;
+    let (id, snapshot) = choose(ctx, &opened, &request.snapshot).await?;
+    must_read_content(&opened)?;
+    let mut summary = RestoreSummary::default();
+    let mut problems = delete(&request.target, deletions, &mut summary).await?;
+    let counters = Arc::new(RestoreProgress { stop: ctx.stop.flag(), ..RestoreProgress::default() });
+    progress.bytes_total.store(snapshot.contents.counts.bytes, Ordering::Relaxed);
+    progress.files_total.store(snapshot.contents.counts.files, Ordering::Relaxed);
+    let options = RestoreOptions {
+        to: request.target.clone(),
+        filter: Filter::new(&request.include, &request.exclude).map_err(restore_failure)?,
+        in_place: request.in_place,
+        marks: Some(marks(&vault.access.state_dir)),
+    };
+    let (reader, tree, runtime) = (Arc::new(opened.reader()), snapshot.contents.tree, Handle::current());
+    let shown = Arc::clone(&counters);
+    let mirroring = mirror(progress, |progress| {
+        progress.files_done.store(shown.files.load(Ordering::Relaxed), Ordering::Relaxed);
+        progress.bytes_done.store(shown.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        if let Ok(current) = shown.current.lock() {
+            progress.set_current(&current);
+        }
+    });
+    let working = tokio::task::spawn_blocking(move || {
+        restoring::restore(&reader, (tree.digest, tree.level), &options, &counters, &runtime)
+    });
+    let done = mirroring.until(working).await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
+    problems.extend(done.failed);
+    for problem in &done.metadata_not_set {
+        warn(ctx, WarningKind::MetadataNotSet, problem);
+    }
+    summary.totals.files = done.files;
+    summary.totals.bytes_read = done.bytes;
+    summary.totals.snapshot = Some(id.to_hex());
+    summary.totals.replicas = vec![vault.state(true)];
+    summary.totals.warnings.metadata_not_set = done.metadata_not_set.len() as u64;
+    summary.bytes_written = done.bytes_written;
+    summary.files_unchanged = done.files_unchanged;
+    if problems.is_empty() {
+        return Ok(summary);
+    }
+    for problem in &problems {
+        warn(ctx, WarningKind::NotRestored, problem);
+    }
+    ctx.summary(&summary.totals, &summary)?;
+    let count = crate::cli::show::count(problems.len() as u64);
+    Err(Failure::new(Exit::Failed, Problem::NotEverythingRestored { count }, Hint::RunCheck {}))
+}
+
+async fn delete(target: &Path, deletions: &[RawPath], summary: &mut RestoreSummary) -> Result<Vec<PathProblem>> {
+    if deletions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let extras: Vec<Extra> = deletions
+        .iter()
+        .filter_map(|path| TreePath::new(path.0.clone()))
+        .map(|path| {
+            let full = target.join(std::ffi::OsStr::from_bytes(path.as_bytes()));
+            let is_directory = std::fs::symlink_metadata(full).is_ok_and(|found| found.is_dir());
+            Extra { path, is_directory }
+        })
+        .collect();
+    let (to, planned) = (target.to_owned(), extras.len() as u64);
+    let removed = tokio::task::spawn_blocking(move || restoring::remove_extras(&to, &extras));
+    let failed = removed.await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
+    summary.deleted = planned - failed.len() as u64;
+    Ok(failed)
+}
+
+fn warn(ctx: &Context, kind: WarningKind, problem: &PathProblem) {
+    let (path, message) = (RawPath::from(&problem.path), problem.what.clone());
+    ctx.output.path_warning(&PathWarning { kind, path, message });
+}
+
+fn restore_bug() -> Failure {
+    shudao_vault::Error::new(shudao_vault::Kind::Bug, "the restore's threads failed").into()
+}
+
+fn restore_failure(error: RestoreError) -> Failure {
+    let (exit, hint) = match error {
+        RestoreError::Vault(error) => return error.into(),
+        RestoreError::Interrupted => return Failure::interrupted(),
+        RestoreError::Pattern { .. } => (Exit::Usage, Hint::SeeHelp {}),
+        RestoreError::NotEmpty { .. } => (Exit::Usage, Hint::UseEmptyOrInPlace {}),
+        RestoreError::Target { .. } => (Exit::Failed, Hint::CheckDirectory {}),
+        RestoreError::Full { .. } => (Exit::Failed, Hint::MakeRoom {}),
+    };
+    engine_failure(&error, exit, hint)
+}
