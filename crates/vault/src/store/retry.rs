@@ -48,11 +48,6 @@ impl Attempts<'_> {
         tokio::time::sleep(pause(&self.retry.policy, self.failed, self.retry.random())).await;
         Ok(())
     }
-
-    /// Failures so far.
-    pub(super) fn failed(&self) -> u32 {
-        self.failed
-    }
 }
 
 /// The pause after failure number `failed`: between one half and the whole of the doubled step.

@@ -23,6 +23,9 @@ use super::backend::Trust;
 use super::options::{StoreOptions, Timeouts};
 use super::{Creation, Listed, OBJECT_BYTES_MAX, ends_at, too_long};
 
+/// The most memory that is set aside for a range before it came.
+const RESERVED_MAX: u64 = 1 << 20;
+
 /// The network backend.
 pub(super) struct Remote {
     operator: Operator,
@@ -58,16 +61,27 @@ impl Remote {
 
     pub(super) async fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Bytes> {
         let end = offset.checked_add(len).ok_or_else(|| ends_at(path, u64::MAX, offset, len))?;
-        let bytes = self.collect(path, offset..end, len).await?;
+        let bytes = match self.collect(path, offset..end, len).await {
+            Err(error) if error.is_retryable() => return Err(self.cut_short(path, offset, len, error).await),
+            other => other?,
+        };
         let got = bytes.len() as u64;
         if got < len {
             return Err(ends_at(path, offset + got, offset, len));
         }
         if got > len {
-            let message = format!("read {path} at {}: the store ignores ranges", self.shown);
+            let message = format!("{}: the store ignores ranges", self.what("read", path));
             return Err(Error::new(Kind::Unsupported, message));
         }
         Ok(bytes)
+    }
+
+    /// A range that ends early looks like a broken line to opendal; the object's size tells them apart.
+    async fn cut_short(&self, path: &str, offset: u64, len: u64, error: Error) -> Error {
+        match self.size(path).await {
+            Ok(Some(size)) if size < offset.saturating_add(len) => ends_at(path, size, offset, len),
+            _ => error,
+        }
     }
 
     /// What the store sends for `range`, cut off soon after `most` bytes: a length that a server announces is not
@@ -75,7 +89,7 @@ impl Remote {
     async fn collect(&self, path: &str, range: impl std::ops::RangeBounds<u64>, most: u64) -> Result<Bytes> {
         let opened = async { self.operator.reader(path).await?.into_stream(range).await };
         let mut stream = self.answered("read", path, opened).await?;
-        let mut bytes = BytesMut::new();
+        let mut bytes = BytesMut::with_capacity(usize::try_from(most.min(RESERVED_MAX)).unwrap_or_default());
         while let Some(buffer) = self.answered("read", path, stream.try_next()).await? {
             for piece in buffer {
                 bytes.extend_from_slice(&piece);
@@ -119,14 +133,15 @@ impl Remote {
 
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let options = ListOptions { recursive: true, ..ListOptions::default() };
+        let verb = if prefix.is_empty() { "list the objects" } else { "list" };
         let mut listed = Vec::new();
-        let opened = self.answered("list", prefix, self.operator.lister_options(prefix, options)).await;
+        let opened = self.answered(verb, prefix, self.operator.lister_options(prefix, options)).await;
         let mut lister = match opened {
             Err(error) if error.kind() == Kind::Missing => return Ok(listed),
             other => other?,
         };
         loop {
-            match self.answered("list", prefix, lister.try_next()).await {
+            match self.answered(verb, prefix, lister.try_next()).await {
                 Ok(Some(entry)) if entry.metadata().is_file() => {
                     let bytes = entry.metadata().content_length();
                     listed.push(Listed { path: entry.path().to_owned(), bytes });
@@ -160,16 +175,24 @@ impl Remote {
     ) -> Result<T> {
         tokio::time::timeout(deadline, future).await.map_err(|_| {
             let seconds = deadline.as_secs();
-            let message = format!("{verb} {path} at {}: no answer within {seconds} s", self.shown);
+            let message = format!("{}: no answer within {seconds} s", self.what(verb, path));
             Error::new(Kind::Unavailable, message)
         })
     }
 
     fn failed(&self, verb: &str, path: &str, error: &opendal::Error) -> Error {
-        failure::failed(&format!("{verb} {path} at {}", self.shown), error)
+        failure::failed(&self.what(verb, path), error)
+    }
+
+    fn what(&self, verb: &str, path: &str) -> String {
+        let space = if path.is_empty() { "" } else { " " };
+        format!("{verb}{space}{path} at {}", self.shown)
     }
 }
 
 fn is_taken(error: &opendal::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists)
 }
+
+#[cfg(test)]
+mod tests;

@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let table: [(&str, &[(&str, &str)], &str); 8] = [
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let table: [(&str, Variables<'_>, &str); 8] = [
             ("s3://b", &AWS, "region"),
             ("s3://b?region=r", &[], "AWS_ACCESS_KEY_ID"),
             ("s3://b?region=r", &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "")], "AWS_SECRET"),
