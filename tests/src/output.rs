@@ -132,14 +132,19 @@ impl Run {
     /// Path to BLAKE3, in hexadecimal digits, of every file that `ls --json` shows.
     #[track_caller]
     pub fn digests(&self) -> BTreeMap<String, String> {
-        let digest = |row: &Value| Some((row["path"].as_str()?.to_owned(), row["blake3"].as_str()?.to_owned()));
+        let digest =
+            |row: &Value| Some((row["path"].as_str()?.to_owned(), row["blake3"].as_str()?.to_owned()));
         self.rows().iter().filter_map(digest).collect()
     }
 
     /// The paths that `ls --json`, `diff --json` or `verify --json` shows, as far as they are text, sorted.
     #[track_caller]
     pub fn paths(&self) -> Vec<String> {
-        let shown = |row: &Value| ["entry", "difference"].contains(&row["type"].as_str()?).then(|| row["path"].as_str().map(str::to_owned))?;
+        let shown = |row: &Value| {
+            ["entry", "difference"]
+                .contains(&row["type"].as_str()?)
+                .then(|| row["path"].as_str().map(str::to_owned))?
+        };
         let mut paths: Vec<String> = self.rows().iter().filter_map(shown).collect();
         paths.sort();
         paths
@@ -152,7 +157,9 @@ impl Run {
     #[track_caller]
     pub fn warnings(&self, kind: &str) -> u64 {
         let summary = self.summary();
-        summary["warnings"][kind].as_u64().unwrap_or_else(|| panic!("summary.warnings.{kind} is a number: {self}"))
+        summary["warnings"][kind]
+            .as_u64()
+            .unwrap_or_else(|| panic!("summary.warnings.{kind} is a number: {self}"))
     }
 }
 

@@ -118,7 +118,8 @@ fn a_second_run_of_one_source_on_one_host_is_11() {
 /// Whether a session was opened in the vault's log: it is longer than a new vault's.
 fn busy(place: &Vaultbox) -> bool {
     static NEW_VAULT_ENTRIES: OnceLock<usize> = OnceLock::new();
-    let entries = |place: &Vaultbox| std::fs::read_dir(place.vault_dir().join("log")).map_or(0, Iterator::count);
+    let entries =
+        |place: &Vaultbox| std::fs::read_dir(place.vault_dir().join("log")).map_or(0, Iterator::count);
     entries(place) > *NEW_VAULT_ENTRIES.get_or_init(|| entries(&Vaultbox::new()))
 }
 

@@ -70,7 +70,10 @@ fn prepare() -> Prepared {
 
 /// Every object of the vault whose header announces `kind`, relative to the vault.
 fn objects(vault: &Path, kind: u8) -> Vec<PathBuf> {
-    let list = run("find", [vault.as_os_str(), "-type".as_ref(), "f".as_ref(), "-printf".as_ref(), "%P\\n".as_ref()]);
+    let list = run(
+        "find",
+        [vault.as_os_str(), "-type".as_ref(), "f".as_ref(), "-printf".as_ref(), "%P\\n".as_ref()],
+    );
     let list = String::from_utf8(list).unwrap();
     let mut paths: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
     paths.sort();
@@ -85,16 +88,21 @@ fn objects(vault: &Path, kind: u8) -> Vec<PathBuf> {
 /// Whether a run names an object: by its path, by the beginning of its id, or a log entry by its number.
 fn names(run: &Run, object: &Path) -> bool {
     let name = object.file_name().unwrap().to_str().unwrap();
-    let entry = object.starts_with("log") && (run.mentions(&format!("log entry {name}")) || run.mentions(&format!("entry {name}")));
+    let entry = object.starts_with("log")
+        && (run.mentions(&format!("log entry {name}")) || run.mentions(&format!("entry {name}")));
     entry || run.mentions(object.to_str().unwrap()) || (name.len() > 8 && run.mentions(&name[..8]))
 }
 
 /// Damages each object of a kind in each way, and looks at each operation.
 fn matrix(kind: u8, reach: Reach) {
     let prepared = prepare();
-    for object in objects(&prepared.place.vault_dir(), kind) {
-        for damage in Damage::ALL {
-            one_case(&prepared, &object, damage, reach);
+    let objects = objects(&prepared.place.vault_dir(), kind);
+    for (number, object) in objects.iter().enumerate() {
+        // Of many objects alike, the first and the last meet every damage, each other one meets one.
+        let every = objects.len() <= 4 || number == 0 || number + 1 == objects.len();
+        let damages = if every { &Damage::ALL[..] } else { &Damage::ALL[number % 3..][..1] };
+        for damage in damages {
+            one_case(&prepared, object, *damage, reach);
         }
     }
 }
@@ -275,7 +283,8 @@ fn a_spoilt_cache_is_rebuilt() {
     plant_small(&source, 1);
     place.owner.backup(&source).ok();
     let cache = place.owner.machine.join("cache");
-    let files = run("find", [cache.as_os_str(), "-type".as_ref(), "f".as_ref(), "-size".as_ref(), "+0".as_ref()]);
+    let files =
+        run("find", [cache.as_os_str(), "-type".as_ref(), "f".as_ref(), "-size".as_ref(), "+0".as_ref()]);
     for file in String::from_utf8(files).unwrap().lines() {
         for damage in Damage::ALL {
             if Path::new(file).metadata().is_ok_and(|metadata| metadata.len() > 0) {

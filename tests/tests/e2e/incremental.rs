@@ -114,7 +114,10 @@ fn a_file_rewritten_all_the_time_is_stored_marked_and_read_again() {
         assert_eq!(backup.exits(3).warnings("changed_while_read"), 1);
     });
     let backup = place.owner.backup(&source).ok();
-    assert!(backup.count("bytes_read") >= 8 << 20, "what changed while it was read is never reused: {backup}");
+    assert!(
+        backup.count("bytes_read") >= 8 << 20,
+        "what changed while it was read is never reused: {backup}"
+    );
     let target = place.path("target");
     place.owner.restore("latest", &target).ok();
     same(&source, &target);

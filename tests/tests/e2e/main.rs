@@ -3,4 +3,3 @@
 
 mod harness;
 mod import_rules;
-mod roundtrip; mod incremental; mod selection; mod codes; mod roles; mod proof; mod damage; mod full_disk; mod over_s3; mod output; mod scale; mod examples;

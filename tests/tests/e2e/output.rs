@@ -85,7 +85,10 @@ fn no_secret_is_ever_shown_or_stored() {
     let password = place.owner.password.clone();
     let secrets = [password.as_str(), SECRET_KEY];
     let new_password = "new-password-umbrella-copper-17";
-    let add = place.owner.shudao(["vault", "key", "add", "--role", "writer", "-v"]).env("SHUDAO_NEW_PASSWORD", new_password);
+    let add = place
+        .owner
+        .shudao(["vault", "key", "add", "--role", "writer", "-v"])
+        .env("SHUDAO_NEW_PASSWORD", new_password);
     hides(add.run().ok(), &[secrets[0], secrets[1], new_password]);
     for args in [
         &["snapshots", "-v"][..],
@@ -101,9 +104,21 @@ fn no_secret_is_ever_shown_or_stored() {
     }
     hides(place.owner.shudao(["backup", "-v"]).arg(&source).run().ok(), &secrets);
     for text in ["confidential-name", "confidential content", &password] {
-        let found = std::process::Command::new("grep").args(["-r", "-l", "-F", text]).arg(server.bucket_dir()).output().unwrap();
-        assert!(found.stdout.is_empty(), "{text:?} lies in the clear in {}", String::from_utf8_lossy(&found.stdout));
+        let found = std::process::Command::new("grep")
+            .args(["-r", "-l", "-F", text])
+            .arg(server.bucket_dir())
+            .output()
+            .unwrap();
+        assert!(
+            found.stdout.is_empty(),
+            "{text:?} lies in the clear in {}",
+            String::from_utf8_lossy(&found.stdout)
+        );
     }
-    let state = std::process::Command::new("grep").args(["-r", "-l", "-F", &password]).arg(&place.owner.machine).output().unwrap();
+    let state = std::process::Command::new("grep")
+        .args(["-r", "-l", "-F", &password])
+        .arg(&place.owner.machine)
+        .output()
+        .unwrap();
     assert!(state.stdout.is_empty(), "the password lies in {}", String::from_utf8_lossy(&state.stdout));
 }

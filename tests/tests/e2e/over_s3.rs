@@ -96,17 +96,29 @@ fn survives(faults: &[(&'static str, &'static str, Fault, usize)]) {
 
 #[test]
 fn uploads_that_are_refused_for_a_while_are_made_again() {
-    survives(&[("PUT", "/packs/", Fault::Unavailable, 3), ("PUT", "/log/", Fault::Unavailable, 2), ("GET", "", Fault::Unavailable, 3)]);
+    survives(&[
+        ("PUT", "/packs/", Fault::Unavailable, 3),
+        ("PUT", "/log/", Fault::Unavailable, 2),
+        ("GET", "", Fault::Unavailable, 3),
+    ]);
 }
 
 #[test]
 fn uploads_whose_answer_is_lost_count_once() {
-    survives(&[("PUT", "/packs/", Fault::LostAnswer, 2), ("PUT", "/log/", Fault::LostAnswer, 2), ("PUT", "/snapshots/", Fault::LostAnswer, 1)]);
+    survives(&[
+        ("PUT", "/packs/", Fault::LostAnswer, 2),
+        ("PUT", "/log/", Fault::LostAnswer, 2),
+        ("PUT", "/snapshots/", Fault::LostAnswer, 1),
+    ]);
 }
 
 #[test]
 fn broken_connections_are_made_again() {
-    survives(&[("PUT", "/packs/", Fault::HangUp, 2), ("PUT", "/log/", Fault::HangUp, 1), ("GET", "", Fault::HangUp, 2)]);
+    survives(&[
+        ("PUT", "/packs/", Fault::HangUp, 2),
+        ("PUT", "/log/", Fault::HangUp, 1),
+        ("GET", "", Fault::HangUp, 2),
+    ]);
 }
 
 #[test]
@@ -116,7 +128,10 @@ fn downloads_that_break_off_or_change_a_bit_are_read_again() {
 
 #[test]
 fn a_slow_server_is_waited_for() {
-    survives(&[("PUT", "/packs/", Fault::Delay(Duration::from_secs(3)), 2), ("GET", "", Fault::Delay(Duration::from_secs(1)), 3)]);
+    survives(&[
+        ("PUT", "/packs/", Fault::Delay(Duration::from_secs(3)), 2),
+        ("GET", "", Fault::Delay(Duration::from_secs(1)), 3),
+    ]);
 }
 
 #[test]

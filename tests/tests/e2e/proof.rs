@@ -25,17 +25,29 @@ fn every_kind_of_difference_is_named_by_path_and_kind_and_exits_4() {
             std::os::unix::fs::FileExt::write_all_at(&file, b"!", 1_000_000).unwrap();
             file.set_modified(time).unwrap();
         }),
-        ("readme.txt", "mode", |root| drop(run("chmod", ["0600".as_ref(), root.join("readme.txt").as_os_str()]))),
-        ("readme.txt", "owner", |root| drop(run("chown", ["77:78".as_ref(), root.join("readme.txt").as_os_str()]))),
+        ("readme.txt", "mode", |root| {
+            drop(run("chmod", ["0600".as_ref(), root.join("readme.txt").as_os_str()]))
+        }),
+        ("readme.txt", "owner", |root| {
+            drop(run("chown", ["77:78".as_ref(), root.join("readme.txt").as_os_str()]))
+        }),
         ("readme.txt", "mtime", |root| set_mtime(&root.join("readme.txt"), 1_700_000_000, 6)),
         ("readme.txt", "xattrs", |root| {
-            run("setfattr", ["-n", "user.new", "-v", "x"].map(std::ffi::OsStr::new).into_iter().chain([root.join("readme.txt").as_os_str()]));
+            run(
+                "setfattr",
+                ["-n", "user.new", "-v", "x"]
+                    .map(std::ffi::OsStr::new)
+                    .into_iter()
+                    .chain([root.join("readme.txt").as_os_str()]),
+            );
         }),
         ("link", "type", |root| {
             std::fs::remove_file(root.join("link")).unwrap();
             std::fs::create_dir(root.join("link")).unwrap();
         }),
-        ("letters/2026/note-7", "removed", |root| std::fs::remove_file(root.join("letters/2026/note-7")).unwrap()),
+        ("letters/2026/note-7", "removed", |root| {
+            std::fs::remove_file(root.join("letters/2026/note-7")).unwrap()
+        }),
         ("letters/2026/extra", "added", |root| put(&root.join("letters/2026/extra"), b"")),
     ];
     for (path, kind, change) in changes {
@@ -95,7 +107,8 @@ fn forget_shows_its_plan_needs_yes_and_spares_what_is_held() {
     place.owner.run(["forget", &snapshots[1]]).exits(2).says(&snapshots[1][..8]).says("--yes");
     assert_eq!(place.owner.snapshots().len(), 3);
     place.owner.run(["forget", &snapshots[1], "--yes"]).ok();
-    let left: Vec<_> = place.owner.snapshots().iter().map(|row| row["snapshot"].as_str().unwrap().to_owned()).collect();
+    let left: Vec<_> =
+        place.owner.snapshots().iter().map(|row| row["snapshot"].as_str().unwrap().to_owned()).collect();
     assert!(left.contains(&snapshots[0]) && left.contains(&snapshots[2]) && left.len() == 2, "{left:?}");
     place.owner.run(["hold", &snapshots[0], "--release"]).ok();
     place.owner.run(["forget", &snapshots[0], "--yes"]).ok();

@@ -21,7 +21,11 @@ fn a_writer_backs_up_twice_incrementally_and_cannot_read_content() {
     writer.run(["cat", "latest", "readme.txt"]).exits(12);
     writer.run(["forget", "latest", "--yes"]).exits(12);
     writer.run(["hold", "latest"]).exits(12);
-    writer.shudao(["vault", "key", "add", "--role", "owner"]).env("SHUDAO_NEW_PASSWORD", "other").run().exits(12);
+    writer
+        .shudao(["vault", "key", "add", "--role", "owner"])
+        .env("SHUDAO_NEW_PASSWORD", "other")
+        .run()
+        .exits(12);
     let own = writer.run(["ls", "latest", "--json"]).ok().paths();
     assert!(own.contains(&"added".to_owned()), "a writer sees its own names");
     place.owner.restore("latest", &target).ok();

@@ -15,8 +15,14 @@ fn a_tree_with_every_oddity_comes_back_identical() {
     assert_eq!(backup.count("sockets_skipped"), planted.sockets);
     place.owner.restore("latest", &target).ok();
     same_oddities(&source, &target, &planted);
-    place.owner.run(["verify", "latest"].map(std::ffi::OsStr::new).into_iter().chain([source.as_os_str()])).ok();
-    place.owner.run(["verify", "latest"].map(std::ffi::OsStr::new).into_iter().chain([target.as_os_str()])).ok();
+    place
+        .owner
+        .run(["verify", "latest"].map(std::ffi::OsStr::new).into_iter().chain([source.as_os_str()]))
+        .ok();
+    place
+        .owner
+        .run(["verify", "latest"].map(std::ffi::OsStr::new).into_iter().chain([target.as_os_str()]))
+        .ok();
     place.owner.run(["check", "--read-data"]).ok();
 }
 
@@ -90,7 +96,8 @@ fn include_and_exclude_choose_what_is_restored() {
     let (source, target) = (place.dir("source"), place.path("target"));
     plant_small(&source, 1);
     place.owner.backup(&source).ok();
-    let restore = place.owner.shudao(["restore", "latest", "--include", "letters/**", "--exclude", "note-1*", "--to"]);
+    let restore =
+        place.owner.shudao(["restore", "latest", "--include", "letters/**", "--exclude", "note-1*", "--to"]);
     restore.arg(&target).run().ok();
     assert!(target.join("letters/2026/long.txt").exists());
     assert!(target.join("letters/2026/note-2").exists());
@@ -108,7 +115,8 @@ fn an_ordinary_user_restores_content_and_is_told_what_could_not_be_set() {
     let (room, vault) = (place.dir("room"), place.vault_dir());
     open_to_everyone(&vault);
     let target = room.join("target");
-    let restore = place.owner.shudao(["restore", "latest", "--json", "--to"]).arg(&target).as_nobody(&room).run();
+    let restore =
+        place.owner.shudao(["restore", "latest", "--json", "--to"]).arg(&target).as_nobody(&room).run();
     let restore = restore.exits(3);
     assert!(restore.warnings("metadata_not_set") > 0);
     assert!(restore.mentions("readme.txt"), "{restore}");

@@ -18,9 +18,13 @@ fn excludes_follow_gitignore_and_verify_knows_them() {
     let backup = place.owner.shudao(["backup", "--json", "--exclude", "/top", "--exclude-from"]);
     backup.arg(&patterns).arg(&source).run().ok();
     let paths = place.owner.run(["ls", "latest", "--json"]).ok().paths();
-    for (path, expected) in
-        [("a.tmp", false), ("letters/b.tmp", false), ("letters/keep.tmp", true), ("top", false), ("letters/top", true)]
-    {
+    for (path, expected) in [
+        ("a.tmp", false),
+        ("letters/b.tmp", false),
+        ("letters/keep.tmp", true),
+        ("top", false),
+        ("letters/top", true),
+    ] {
         assert_eq!(paths.contains(&path.to_owned()), expected, "{path} in {paths:?}");
     }
     place.owner.shudao(["verify", "latest"]).arg(&source).run().ok();
@@ -72,7 +76,15 @@ fn a_loop_made_by_a_bind_mount_ends() {
 #[test]
 fn a_commands_output_is_stored_only_if_it_succeeds() {
     let place = Vaultbox::new();
-    let backup = place.owner.shudao(["backup", "--json", "--stdin-from-command", "--stdin-name", "dump.sql", "--source", "db"]);
+    let backup = place.owner.shudao([
+        "backup",
+        "--json",
+        "--stdin-from-command",
+        "--stdin-name",
+        "dump.sql",
+        "--source",
+        "db",
+    ]);
     backup.clone().args(["--", "sh", "-c", "seq 1 200000"]).run().ok();
     let stored = place.owner.run(["cat", "latest", "dump.sql"]).ok().stdout;
     assert!(stored == shudao_tests::tool::run("seq", ["1", "200000"]));
