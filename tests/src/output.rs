@@ -132,12 +132,34 @@ impl Run {
     /// Path to BLAKE3, in hexadecimal digits, of every file that `ls --json` shows.
     #[track_caller]
     pub fn digests(&self) -> BTreeMap<String, String> {
-        let digest = |row: &Value| {
-            let path = row["path"].as_str()?.to_owned();
-            let digest = row["digest"].as_str()?;
-            Some((path, digest.trim_start_matches("blake3:").to_owned()))
-        };
+        let digest =
+            |row: &Value| Some((row["path"].as_str()?.to_owned(), row["blake3"].as_str()?.to_owned()));
         self.rows().iter().filter_map(digest).collect()
+    }
+
+    /// The paths that `ls --json`, `diff --json` or `verify --json` shows, as far as they are text, sorted.
+    #[track_caller]
+    pub fn paths(&self) -> Vec<String> {
+        let shown = |row: &Value| {
+            ["entry", "difference"]
+                .contains(&row["type"].as_str()?)
+                .then(|| row["path"].as_str().map(str::to_owned))?
+        };
+        let mut paths: Vec<String> = self.rows().iter().filter_map(shown).collect();
+        paths.sort();
+        paths
+    }
+
+    /// What the summary's counter of warnings of this kind says.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn warnings(&self, kind: &str) -> u64 {
+        let summary = self.summary();
+        summary["warnings"][kind]
+            .as_u64()
+            .unwrap_or_else(|| panic!("summary.warnings.{kind} is a number: {self}"))
     }
 }
 

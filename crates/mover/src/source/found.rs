@@ -163,6 +163,8 @@ pub struct Found {
     pub inode: u64,
     /// Device number.
     pub device: u64,
+    /// Bytes allocated for it: less than its size where there are holes.
+    pub allocated: u64,
     /// Number of names of this inode.
     pub links: u64,
     /// Extended attributes that an entry keeps, sorted by name.
@@ -242,6 +244,7 @@ impl Place {
             ctime: status.ctime,
             inode: status.inode,
             device: status.device,
+            allocated: status.allocated,
             links: status.links,
             xattrs: xattrs.kept,
             xattrs_dropped: xattrs.dropped,

@@ -36,15 +36,20 @@ pub(crate) fn sources_below(root: &Path, directory: &str) -> Vec<Source> {
     found
 }
 
-/// The lines that hold code, up to the unit tests.
+/// The lines that hold code. Unit tests stand last, so a test module with a body ends them; one in a file of its own
+/// and single test-only items are passed over.
 fn code_lines(text: &str) -> Vec<(usize, String)> {
     let plain = without_comments_and_strings(text);
     let mut lines = Vec::new();
+    let mut after_cfg_test = false;
     for (index, line) in plain.lines().enumerate() {
-        if line.trim() == "#[cfg(test)]" {
+        let code = line.trim();
+        if after_cfg_test && code.contains("mod ") && code.ends_with('{') {
             break;
         }
-        if !line.trim().is_empty() {
+        let test_only = code == "#[cfg(test)]" || after_cfg_test;
+        after_cfg_test = code == "#[cfg(test)]";
+        if !code.is_empty() && !test_only {
             lines.push((index + 1, line.to_owned()));
         }
     }
@@ -181,9 +186,9 @@ pub(crate) fn normal_tree(root: &str) -> BTreeSet<String> {
 
 #[test]
 fn comments_and_strings_are_no_code() {
-    let text = "use a; // std::fs\n/* tokio\n /* nested */ */ b(\"rayon \\\" async\", 'x', '\\'', r#\"Instant\"#);\nfn f<'a>(x: &'a u8) {}\n#[cfg(test)]\nmod tests {}\n";
+    let text = "use a; // std::fs\n/* tokio\n /* nested */ */ b(\"rayon \\\" async\", 'x', '\\'', r#\"Instant\"#);\nfn f<'a>(x: &'a u8) {}\n#[cfg(test)]\nmod samples;\nmod real;\n#[cfg(test)]\nmod tests {\n}\n";
     let code = code_lines(text);
     let joined: Vec<&str> = code.iter().map(|(_, line)| line.trim()).collect();
-    assert_eq!(joined, ["use a;", "b(\"\", ' ', ' ', \"\");", "fn f<'a>(x: &'a u8) {}"]);
+    assert_eq!(joined, ["use a;", "b(\"\", ' ', ' ', \"\");", "fn f<'a>(x: &'a u8) {}", "mod real;"]);
     assert_eq!(code[1].0, 3);
 }
