@@ -85,6 +85,8 @@ pub(crate) enum WarningKind {
     MetadataNotSet,
     /// A replica lacks objects.
     ReplicaBehind,
+    /// A path could not be restored.
+    NotRestored,
 }
 
 impl Output {

@@ -111,12 +111,14 @@ pub(crate) fn json_time<S: Serializer>(instant: &Timestamp, serializer: S) -> Re
     }
 }
 
-/// For JSON: a file's time in UTC, RFC 3339 with all its digits, or `@seconds.nanoseconds` out of the calendar's range.
+/// A file's time in UTC, RFC 3339 with all its digits, or `@seconds.nanoseconds` out of the calendar's range.
+pub(crate) fn exact_file_time(time: FileTime) -> String {
+    calendar(time).map_or_else(|| out_of_calendar(time), |instant| instant.to_string())
+}
+
+/// For JSON: [`exact_file_time`].
 pub(crate) fn json_file_time<S: Serializer>(time: &FileTime, serializer: S) -> Result<S::Ok, S::Error> {
-    match calendar(*time) {
-        Some(instant) => serializer.collect_str(&instant),
-        None => serializer.serialize_str(&out_of_calendar(*time)),
-    }
+    serializer.serialize_str(&exact_file_time(*time))
 }
 
 /// On which side a column's cells stand.

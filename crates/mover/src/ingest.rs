@@ -178,7 +178,8 @@ impl Ingest {
 
     fn stored_pack(&self, space: ChunkSpace, id: &ChunkId) -> Result<Option<PackId>> {
         let places = self.context.index.lookup(id, space)?;
-        let usable = places.iter().filter(|place| may_rely_on(place, &self.context.state, &self.context.trusted));
+        let usable =
+            places.iter().filter(|place| may_rely_on(place, &self.context.state, &self.context.trusted));
         Ok(usable.map(|place| place.pack).min())
     }
 
@@ -202,7 +203,12 @@ impl Ingest {
         }
     }
 
-    fn seal(&self, frame: PlainFrame, scratch: &mut Scratch, packs: &mpsc::Sender<FinishedPack>) -> Result<()> {
+    fn seal(
+        &self,
+        frame: PlainFrame,
+        scratch: &mut Scratch,
+        packs: &mpsc::Sender<FinishedPack>,
+    ) -> Result<()> {
         if self.context.dry_run {
             return Ok(());
         }
@@ -218,7 +224,12 @@ impl Ingest {
     }
 
     /// Reads the pack as a reader will, then gives it to the uploader.
-    fn hand_over(&self, pack: FinishedPack, scratch: &mut Scratch, packs: &mpsc::Sender<FinishedPack>) -> Result<()> {
+    fn hand_over(
+        &self,
+        pack: FinishedPack,
+        scratch: &mut Scratch,
+        packs: &mpsc::Sender<FinishedPack>,
+    ) -> Result<()> {
         pack.verify(&self.context.ring, scratch)?;
         self.counters.bytes_packed.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
         lock(&self.ledger).packed(&pack);
@@ -296,7 +307,9 @@ impl Ledger {
     fn packed(&mut self, pack: &FinishedPack) {
         let id = pack.pack().id;
         for chunk in &pack.contents.directory.chunks {
-            if let Some(SessionChunk::Waiting { references }) = self.chunks.insert(chunk.id, SessionChunk::Packed(id)) {
+            if let Some(SessionChunk::Waiting { references }) =
+                self.chunks.insert(chunk.id, SessionChunk::Packed(id))
+            {
                 for _ in 0..references {
                     self.counts.add(id);
                 }

@@ -327,7 +327,8 @@ fn sealed_length(key: &ObjectKey, counter: &mut u32, frame: &mut Vec<u8>, scratc
     }
     let name = FrameName { key, purpose: Purpose::Content, counter: *counter };
     *counter += 1;
-    let sealed = seal_frame(name, frame, Compression::Default, scratch).map_or(frame.len(), |sealed| sealed.len());
+    let sealed =
+        seal_frame(name, frame, Compression::Default, scratch).map_or(frame.len(), |sealed| sealed.len());
     frame.clear();
     sealed as u64
 }
@@ -353,7 +354,9 @@ mod tests {
 
     #[test]
     fn classes_cover_every_size_and_age() {
-        for (size, class) in [(0, "empty"), (1, "up to 4 KiB"), (65_537, "up to 1 MiB"), (u64::MAX, "above 1 GiB")] {
+        for (size, class) in
+            [(0, "empty"), (1, "up to 4 KiB"), (65_537, "up to 1 MiB"), (u64::MAX, "above 1 GiB")]
+        {
             assert_eq!(size_class(size), class);
         }
         for (age, class) in [(-5, "within a day"), (DAY_SECONDS, "within a week"), (i64::MAX, "older")] {

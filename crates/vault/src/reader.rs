@@ -89,7 +89,11 @@ impl Reader {
         if Digest::of(&bytes) == *digest {
             return Ok(bytes);
         }
-        Err(Error::damaged(format!("pack {}: chunk {} has other bytes than its name", place.pack, digest.short())))
+        Err(Error::damaged(format!(
+            "pack {}: chunk {} has other bytes than its name",
+            place.pack,
+            digest.short()
+        )))
     }
 
     /// The plain bytes of the frame that holds `place`.
@@ -153,7 +157,9 @@ impl Reader {
         for wrapped in &header.keys {
             match self.ring.unwrap(wrapped) {
                 Ok(key) => drop(keys.insert(wrapped.id(), Arc::new(key))),
-                Err(error) if wrapped.id() == wanted => return Err(error.context(format!("open pack {pack}"))),
+                Err(error) if wrapped.id() == wanted => {
+                    return Err(error.context(format!("open pack {pack}")));
+                }
                 Err(_) => {}
             }
         }
@@ -174,7 +180,9 @@ pub fn open_place(key: &ObjectKey, place: &Location, sealed: Bytes) -> Result<By
     let name = FrameName { key, purpose: place.pack_kind.purpose(), counter: place.counter };
     open_frame(name, sealed.into(), PlainLength::Exactly(place.frame_length), &mut Scratch::new())
         .map(Bytes::from)
-        .map_err(|error| error.context(format!("pack {} is damaged at byte {}", place.pack, place.frame_offset)))
+        .map_err(|error| {
+            error.context(format!("pack {} is damaged at byte {}", place.pack, place.frame_offset))
+        })
 }
 
 /// The chunk's bytes inside its opened frame.
@@ -201,7 +209,8 @@ pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[Write
     if trusted.contains(&place.writer) && trusted.contains(&place.author) {
         return true;
     }
-    place.pack_kind.space() == ChunkSpace::Content && (state.config().trust_writers || state.vouched(&place.pack))
+    place.pack_kind.space() == ChunkSpace::Content
+        && (state.config().trust_writers || state.vouched(&place.pack))
 }
 
 /// Least recently used frames, bounded by their plain bytes.

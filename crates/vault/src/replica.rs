@@ -97,7 +97,9 @@ impl Replica {
     pub(crate) async fn claim(store: Store, file: VaultFile) -> Result<Self> {
         let bytes = Bytes::from(file.encode());
         match store.create(VAULT_FILE, bytes).await? {
-            crate::store::Creation::New => Ok(Self { store, state: State::new(file.clone()), file, void: Vec::new() }),
+            crate::store::Creation::New => {
+                Ok(Self { store, state: State::new(file.clone()), file, void: Vec::new() })
+            }
             crate::store::Creation::Exists => {
                 let message = format!("there is a vault at {} already", store.address());
                 Err(Error::new(Kind::Conflict, message))

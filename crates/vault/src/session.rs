@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId};
+use crate::id::{
+    NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
+};
 use crate::keys::KeyRing;
 use crate::log::{self, Body, CommitStatement, Op, Signer, Statement};
 use crate::need::{NeedBase, NeedList};
@@ -75,12 +77,8 @@ impl Session {
         replica.store().put(&snapshot_path(&snapshot), Bytes::from(object)).await?;
         let commit =
             CommitStatement { snapshot, source: self.source, sequence: self.sequence, need_list, segments };
-        let statement = Statement {
-            author: ring.writer_id(),
-            time: now,
-            serial: 0,
-            body: Body::Commit(commit),
-        };
+        let statement =
+            Statement { author: ring.writer_id(), time: now, serial: 0, body: Body::Commit(commit) };
         let statement = statement.sign(ring.vault, &ring.signing)?;
         let signer = Signer { key: &ring.signing, time: now };
         let (store, state) = replica.log_parts();
@@ -114,7 +112,8 @@ pub async fn load_need_list(store: &Store, vault: VaultId, id: NeedListId) -> Re
     let mut next = Some(id);
     while let Some(id) = next {
         let bytes = read_named(store, &index_path(&id), &id).await?;
-        let list = NeedList::decode(&bytes, vault).map_err(|error| error.context(format!("read need list {id}")))?;
+        let list =
+            NeedList::decode(&bytes, vault).map_err(|error| error.context(format!("read need list {id}")))?;
         // Depths fall by one from list to list, so a chain that goes in circles ends here.
         if chain.last().is_some_and(|(_, above)| list.depth() >= above.depth()) {
             return Err(Error::damaged(format!("need list {id} is not what the list above builds on")));

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{KeyId, PackId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
+use crate::id::{
+    KeyId, PackId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
+};
 use crate::index::Index;
 use crate::keys::slot::{Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
@@ -76,7 +78,8 @@ impl Vault {
         let (store, state) = replica.log_parts();
         log::birth(store, state, signer, birth).await?;
         for (label, lock) in options.ways_in {
-            keys::add_slot(&mut replica, &ring, keys::NewHolder { ring: &ring, label, lock }, options.now).await?;
+            keys::add_slot(&mut replica, &ring, keys::NewHolder { ring: &ring, label, lock }, options.now)
+                .await?;
         }
         Ok(replica)
     }
@@ -203,9 +206,10 @@ impl Vault {
         match (found.next(), found.next()) {
             (Some(id), None) => Ok(*id),
             (None, _) => Err(Error::new(Kind::Input, format!("no snapshot begins with {prefix:?}"))),
-            (Some(_), Some(_)) => {
-                Err(Error::new(Kind::Input, format!("several snapshots begin with {prefix:?}; give more digits")))
-            }
+            (Some(_), Some(_)) => Err(Error::new(
+                Kind::Input,
+                format!("several snapshots begin with {prefix:?}; give more digits"),
+            )),
         }
     }
 
@@ -365,4 +369,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

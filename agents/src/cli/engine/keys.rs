@@ -10,7 +10,9 @@ use shudao_vault::{Error, Kind};
 use super::{OpenVault, marks, now};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::report::{KeyAdded, KeyLine, KeyRotated, ReplicaStatus, SourceStatus, VaultInfo, VaultStatus};
+use crate::cli::report::{
+    KeyAdded, KeyLine, KeyRotated, ReplicaStatus, SourceStatus, VaultInfo, VaultStatus,
+};
 use crate::cli::request::{KeyAddRequest, NewSecret, Selection};
 
 /// The label of the slot that a recovery kit opens.
@@ -126,9 +128,8 @@ pub(crate) async fn key_add(_ctx: &Context, vault: &OpenVault, request: KeyAddRe
 async fn holder(vault: &Vault, prefix: &str) -> Result<WriterId> {
     let keys = vault.replica().keys().await?;
     let prefix = prefix.to_ascii_lowercase();
-    let begins = |key: &&KeyFacts| {
-        key.slot.to_hex().starts_with(&prefix) || key.holder.to_hex().starts_with(&prefix)
-    };
+    let begins =
+        |key: &&KeyFacts| key.slot.to_hex().starts_with(&prefix) || key.holder.to_hex().starts_with(&prefix);
     let mut holders: Vec<WriterId> = keys.iter().filter(begins).map(|key| key.holder).collect();
     holders.sort_unstable();
     holders.dedup();
@@ -149,7 +150,8 @@ pub(crate) async fn key_find(_ctx: &Context, vault: &OpenVault, prefix: &str) ->
         (Some(key), None) => Ok(line(&vault, key)),
         (None, _) => Err(Error::new(Kind::Input, format!("no key's id begins with {prefix:?}")).into()),
         (Some(_), Some(_)) => {
-            Err(Error::new(Kind::Input, format!("several keys begin with {prefix:?}; give more digits")).into())
+            Err(Error::new(Kind::Input, format!("several keys begin with {prefix:?}; give more digits"))
+                .into())
         }
     }
 }

@@ -222,9 +222,9 @@ fn unfinished_below(ctx: &Context, directory: &Path) -> Result<Vec<String>> {
     let state_dir = super::resolve::state_dir(&ctx.environment)?;
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let found = shudao_mover::restore::unfinished(&marks(&state_dir)).unwrap_or_default();
-    let below = found.into_iter().filter(|unfinished| {
-        unfinished.to.starts_with(&directory) || directory.starts_with(&unfinished.to)
-    });
+    let below = found
+        .into_iter()
+        .filter(|unfinished| unfinished.to.starts_with(&directory) || directory.starts_with(&unfinished.to));
     Ok(below.map(|unfinished| format!("{}/{}", unfinished.to.display(), unfinished.path)).collect())
 }
 
@@ -254,4 +254,3 @@ impl Mirror<'_> {
         }
     }
 }
-

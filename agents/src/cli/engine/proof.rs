@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use shudao_vault::entry::{FileTime, Portable, TreePath};
+use shudao_vault::entry::{Portable, TreePath};
 use shudao_vault::id::to_hex;
 use shudao_vault::keys::Role;
 use shudao_vault::roots::RootHasher;
 use shudao_vault::snapshot::{Snapshot, UnreadKind};
 use shudao_vault::tree::EntryStream;
-use shudao_verify::check::{self, CheckFinding, CheckProgress, CheckReport, Selection as PackSelection, Severity};
+use shudao_verify::check::{
+    self, CheckFinding, CheckProgress, CheckReport, Selection as PackSelection, Severity,
+};
 use shudao_verify::compare::{self, Blind, Comparison, DifferenceKind, FileKind, XattrChange};
 use shudao_verify::live::{LiveError, LiveOptions, LiveTree, Skipped};
 use tokio::runtime::Handle;
@@ -83,7 +85,8 @@ impl Expected {
 
     fn of(snapshot: &Snapshot) -> Self {
         // A file that changed while it was read is in the snapshot and is compared; the others are not there.
-        let unread = snapshot.contents.unread.items.iter().filter(|unread| unread.kind != UnreadKind::Changed);
+        let unread =
+            snapshot.contents.unread.items.iter().filter(|unread| unread.kind != UnreadKind::Changed);
         Self {
             manifest_root: snapshot.contents.roots.manifest,
             has_entries: true,
@@ -102,7 +105,8 @@ fn live_tree(directory: &Path, snapshot: &Snapshot) -> Result<LiveTree> {
     };
     let paths = &snapshot.contents.paths;
     let read = if directory == Path::new("/") && paths.len() > 1 {
-        let roots: Vec<&Path> = paths.iter().map(|path| Path::new(std::ffi::OsStr::from_bytes(path))).collect();
+        let roots: Vec<&Path> =
+            paths.iter().map(|path| Path::new(std::ffi::OsStr::from_bytes(path))).collect();
         LiveTree::read(&roots, &options)
     } else {
         LiveTree::read(&[directory], &options)
@@ -111,7 +115,8 @@ fn live_tree(directory: &Path, snapshot: &Snapshot) -> Result<LiveTree> {
 }
 
 fn unreadable(error: LiveError) -> Failure {
-    let failure = Failure::new(Exit::Usage, Problem::Engine { text: error.to_string() }, Hint::CheckDirectory {});
+    let failure =
+        Failure::new(Exit::Usage, Problem::Engine { text: error.to_string() }, Hint::CheckDirectory {});
     match std::error::Error::source(&error) {
         Some(cause) => failure.because(cause),
         None => failure,
@@ -128,7 +133,8 @@ fn compare_trees(
 ) -> Result<VerifySummary> {
     let mut hasher = Some(RootHasher::new());
     let unread = against.unread.clone();
-    let mut summary = VerifySummary { manifest_root_expected: to_hex(&against.manifest_root), ..VerifySummary::default() };
+    let mut summary =
+        VerifySummary { manifest_root_expected: to_hex(&against.manifest_root), ..VerifySummary::default() };
     let (mut files, mut bytes) = (0, 0);
     let on_live = |portable: &Portable| {
         if let shudao_vault::entry::Node::File { size, .. } = portable.node {
@@ -185,8 +191,10 @@ fn compare_trees(
 
 /// A difference as a line of output.
 pub(super) fn difference_line(difference: compare::Difference) -> DifferenceLine {
-    let word = |kind: FileKind| Some(kind.word().to_owned());
-    let link = |path: Option<TreePath>| Some(path.map_or_else(|| "first of its group".to_owned(), |path| path.to_string()));
+    let word = |kind: FileKind| Some(kind.to_string());
+    let link = |path: Option<TreePath>| {
+        Some(path.map_or_else(|| "first of its group".to_owned(), |path| path.to_string()))
+    };
     let (kind, expected, found) = match difference.kind {
         DifferenceKind::Missing(kind) => (Difference::Removed, word(kind), None),
         DifferenceKind::Extra(kind) => (Difference::Added, None, word(kind)),
@@ -214,7 +222,7 @@ pub(super) fn difference_line(difference: compare::Difference) -> DifferenceLine
             Some(format!("{}:{}", found.0, found.1)),
         ),
         DifferenceKind::Mtime { expected, found } => {
-            (Difference::Mtime, Some(file_time(expected)), Some(file_time(found)))
+            (Difference::Mtime, Some(show::exact_file_time(expected)), Some(show::exact_file_time(found)))
         }
         DifferenceKind::Xattr { name, change } => {
             let name = RawPath(name).to_string();
@@ -227,10 +235,6 @@ pub(super) fn difference_line(difference: compare::Difference) -> DifferenceLine
         DifferenceKind::Link { expected, found } => (Difference::Link, link(expected), link(found)),
     };
     DifferenceLine { path: RawPath::from(&difference.path), difference: kind, expected, found }
-}
-
-fn file_time(time: FileTime) -> String {
-    show::file_time_text(time)
 }
 
 /// A file that a restore left half-changed must not pass unseen.
@@ -315,7 +319,8 @@ fn summarise(
             mended: false,
         })?;
     }
-    let standing = report.findings.iter().filter(|finding| finding.severity == Severity::Damage).count() as u64;
+    let standing =
+        report.findings.iter().filter(|finding| finding.severity == Severity::Damage).count() as u64;
     let mut summary = CheckSummary {
         log_entries,
         snapshots: report.counts.snapshots,

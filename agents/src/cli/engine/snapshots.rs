@@ -20,9 +20,7 @@ use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::parse::SnapshotName;
 use crate::cli::path::{RawPath, escaped};
-use crate::cli::report::{
-    Difference, DiffSummary, DifferenceLine, LsLine, PathField, SnapshotLine, Totals,
-};
+use crate::cli::report::{DiffSummary, Difference, DifferenceLine, LsLine, PathField, SnapshotLine, Totals};
 use crate::cli::request::{Selection, SnapshotChoice};
 
 /// The selected snapshots, oldest first. Those whose names this key may not read are left out.
@@ -88,7 +86,11 @@ pub(super) fn line_of(vault: &Vault, id: SnapshotId, visible: &Visible, snapshot
 }
 
 /// The chosen snapshot, opened.
-pub(super) async fn choose(ctx: &Context, vault: &Vault, choice: &SnapshotChoice) -> Result<(SnapshotId, Snapshot)> {
+pub(super) async fn choose(
+    ctx: &Context,
+    vault: &Vault,
+    choice: &SnapshotChoice,
+) -> Result<(SnapshotId, Snapshot)> {
     let id = match &choice.name {
         SnapshotName::Prefix(prefix) => vault.resolve(prefix)?,
         SnapshotName::Latest => latest(ctx, vault, &choice.selection).await?,
@@ -98,7 +100,8 @@ pub(super) async fn choose(ctx: &Context, vault: &Vault, choice: &SnapshotChoice
 
 async fn latest(ctx: &Context, vault: &Vault, selection: &Selection) -> Result<SnapshotId> {
     let selected = select(ctx, vault, selection).await?;
-    let sources: BTreeSet<&String> = selected.iter().map(|(_, _, snapshot)| &snapshot.contents.source).collect();
+    let sources: BTreeSet<&String> =
+        selected.iter().map(|(_, _, snapshot)| &snapshot.contents.source).collect();
     if sources.len() > 1 {
         let sources: Vec<String> = sources.into_iter().map(|source| escaped(source)).collect();
         let problem = Problem::SeveralSources { sources: sources.join(", ") };

@@ -18,7 +18,11 @@ use crate::cli::report::{SurveyGroup, SurveyReport};
 use crate::cli::request::SurveyRequest;
 
 /// Measures a source.
-pub(crate) async fn survey(ctx: &Context, request: SurveyRequest, progress: &Progress) -> Result<SurveyReport> {
+pub(crate) async fn survey(
+    ctx: &Context,
+    request: SurveyRequest,
+    progress: &Progress,
+) -> Result<SurveyReport> {
     let usage = |text: String| Failure::usage(Problem::Engine { text }, Hint::SeeHelp {});
     let mut excludes = ExcludesBuilder::default();
     for pattern in &request.patterns {

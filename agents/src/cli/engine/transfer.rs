@@ -193,8 +193,13 @@ pub(crate) async fn plan_deletions(
         restoring::plan_extras(&reader, (tree.digest, tree.level), &target, &filter, &runtime)
     });
     let extras = planned.await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
-    let unread: Vec<TreePath> =
-        snapshot.contents.unread.items.iter().filter_map(|unread| TreePath::new(unread.path.clone())).collect();
+    let unread: Vec<TreePath> = snapshot
+        .contents
+        .unread
+        .items
+        .iter()
+        .filter_map(|unread| TreePath::new(unread.path.clone()))
+        .collect();
     let holds_unread = |extra: &Extra| {
         unread.iter().any(|unread| unread.is_within(&extra.path) || extra.path.is_within(unread))
     };
@@ -263,7 +268,11 @@ pub(crate) async fn restore(
     Err(Failure::new(Exit::Failed, Problem::NotEverythingRestored { count }, Hint::RunCheck {}))
 }
 
-async fn delete(target: &Path, deletions: &[RawPath], summary: &mut RestoreSummary) -> Result<Vec<PathProblem>> {
+async fn delete(
+    target: &Path,
+    deletions: &[RawPath],
+    summary: &mut RestoreSummary,
+) -> Result<Vec<PathProblem>> {
     if deletions.is_empty() {
         return Ok(Vec::new());
     }

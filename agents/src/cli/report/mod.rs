@@ -5,7 +5,7 @@ pub(crate) mod tree;
 use serde::Serialize;
 use shudao_vault::id::Timestamp;
 
-pub(crate) use tree::{DifferenceLine, LsLine, PathField};
+pub(crate) use tree::{Difference, DifferenceLine, LsLine, PathField};
 
 use super::show::json_time;
 

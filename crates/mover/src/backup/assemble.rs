@@ -153,7 +153,9 @@ impl<'a> Assembler<'a> {
 
     fn note(&mut self, problem: Problem) {
         match problem.kind {
-            ProblemKind::Unreadable | ProblemKind::Vanished | ProblemKind::Unstorable => self.summary.unreadable += 1,
+            ProblemKind::Unreadable | ProblemKind::Vanished | ProblemKind::Unstorable => {
+                self.summary.unreadable += 1
+            }
             ProblemKind::Changed => self.summary.torn += 1,
         }
         if self.summary.problems.len() < PROBLEMS_MAX {

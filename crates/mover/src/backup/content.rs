@@ -34,7 +34,11 @@ pub(crate) struct ContentWriter<'a> {
 }
 
 impl<'a> ContentWriter<'a> {
-    pub(crate) fn new(ingest: &'a Ingest, chunker: &'a Chunker, boundary: &shudao_vault::suite::Secret) -> Self {
+    pub(crate) fn new(
+        ingest: &'a Ingest,
+        chunker: &'a Chunker,
+        boundary: &shudao_vault::suite::Secret,
+    ) -> Self {
         Self {
             ingest,
             chunker,

@@ -18,8 +18,8 @@ mod run;
 mod stream;
 
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use shudao_vault::entry::TreePath;
 use shudao_vault::frame::Compression;

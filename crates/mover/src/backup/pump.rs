@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use shudao_vault::{Kind, Result};
 use shudao_vault::entry::{
     Entry, Extent, Extents, Local, Node, Portable, TreePath, XATTR_INLINE_BYTES_MAX, Xattr, XattrValue,
 };
@@ -13,6 +12,7 @@ use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::reader::Reader;
 use shudao_vault::suite::Secret;
 use shudao_vault::tree::{EntryStream, ExtentListBuilder, ExtentStream};
+use shudao_vault::{Kind, Result};
 use tokio::runtime::Handle;
 
 use super::content::Content;
@@ -146,7 +146,9 @@ impl Pump<'_> {
             && unchanged(&found, parent)
             && self.reuse(&parent.local.extents, parent.size())?
         {
-            let Node::File { size, digest } = parent.portable.node else { unreachable!("unchanged() compares types") };
+            let Node::File { size, digest } = parent.portable.node else {
+                unreachable!("unchanged() compares types")
+            };
             let content = Content { size, digest, extents: parent.local.extents.clone() };
             let entry = Box::new(entry_of(&found, Some(content), self.ingest)?);
             return Ok(Slot::Ready { entry, group, reused: true });
@@ -197,7 +199,9 @@ impl Pump<'_> {
             }
             return Ok(true);
         }
-        let Ok(mut stream) = ExtentStream::open(Arc::clone(self.reader), extents, size) else { return Ok(false) };
+        let Ok(mut stream) = ExtentStream::open(Arc::clone(self.reader), extents, size) else {
+            return Ok(false);
+        };
         loop {
             match self.runtime.block_on(stream.next()) {
                 Ok(None) => return Ok(true),

@@ -10,8 +10,8 @@ use futures_util::{StreamExt, stream};
 use shudao_vault::id::{SegmentId, SnapshotId, Timestamp};
 use shudao_vault::pack::{FinishedPack, PACK_BYTES_TARGET};
 use shudao_vault::reader::Reader;
-use shudao_vault::session::PackStore;
 use shudao_vault::roots::Roots;
+use shudao_vault::session::PackStore;
 use shudao_vault::snapshot::{Contents, Counts, TreeRoot, UNREAD_MAX, Unread, UnreadKind, UnreadList};
 use shudao_vault::suite::Secret;
 use shudao_vault::tree::{EntryStream, TreeBuilder, TreeSummary};
@@ -23,9 +23,7 @@ use tokio::sync::mpsc;
 use super::assemble::Assembler;
 use super::content::ContentWriter;
 use super::pump::{Outcome, Pump, ReadJob, problem_of};
-use super::{
-    BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, Problem, ProblemKind,
-};
+use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind};
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext};
 use crate::source::{self, Found, FoundNode, Piece, ScanOptions, UnreadKind as Unreadable, scan};
@@ -66,7 +64,9 @@ pub async fn backup(
     let uploaded = upload(PackStore::new(&store, &ring), waiting).await;
     let worked = match work.await {
         Ok(worked) => worked,
-        Err(panic) => return Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into()),
+        Err(panic) => {
+            return Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into());
+        }
     };
     // A failed upload makes the pipeline stop too; the upload's error is the cause.
     let (segments, bytes_stored) = uploaded?;
@@ -200,9 +200,8 @@ impl Stage {
         let threads = thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
         let ingest = Arc::clone(&self.ingest.ingest);
         let result = thread::scope(|scope| {
-            let sealers: Vec<_> = (0..threads)
-                .map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs)))
-                .collect();
+            let sealers: Vec<_> =
+                (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs))).collect();
             let built = match source {
                 BackupSource::Tree(options) => self.tree(options, threads, runtime),
                 BackupSource::Command { name, words } => super::stream::store(&self.parts(), name, &words),
@@ -240,7 +239,8 @@ impl Stage {
         let (slots, arriving) = bounded(SLOTS_MAX);
         let scan = scan(options)?;
         let ingest = &*self.ingest.ingest;
-        let parent = self.parent.map(|(root, level)| EntryStream::open(Arc::clone(&self.reader), root, level));
+        let parent =
+            self.parent.map(|(root, level)| EntryStream::open(Arc::clone(&self.reader), root, level));
         thread::scope(|scope| {
             for _ in 0..threads {
                 let todo = todo.clone();
@@ -292,7 +292,12 @@ impl Stage {
 
     /// Reads a file, again if it changed meanwhile. What was found may be older than what is read: it is then looked at
     /// again, so that the entry's times belong to the bytes.
-    fn read(&self, found: &Arc<Found>, chunker: &Chunker, buffer: &mut Vec<u8>) -> Result<Outcome, BackupError> {
+    fn read(
+        &self,
+        found: &Arc<Found>,
+        chunker: &Chunker,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Outcome, BackupError> {
         buffer.resize(READ_BYTES, 0);
         let mut found = Arc::clone(found);
         for attempt in 1..=READS_MAX {

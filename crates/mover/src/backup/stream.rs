@@ -31,7 +31,8 @@ pub(super) fn store(
     words: &[OsString],
 ) -> Result<(TreeSummary, BackupSummary), BackupError> {
     let name = TreePath::new(name).filter(|name| name.parent() == Some(TreePath::root()));
-    let no_name = || BackupError::Output(io::Error::other("its name in the snapshot must be one name without a slash"));
+    let no_name =
+        || BackupError::Output(io::Error::other("its name in the snapshot must be one name without a slash"));
     let name = name.ok_or_else(no_name)?;
     let mut running = CommandSource::start(words)?;
     let mut writer = ContentWriter::new(parts.ingest, &parts.chunker, parts.boundary);

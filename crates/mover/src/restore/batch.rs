@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::PathProblem;
-use crate::ingest::lock;
 use super::target::Place;
 use super::write::{FileInWork, Piece, WriteError};
+use crate::ingest::lock;
 
 /// A batch is closed when the frames it needs hold this many plain bytes.
 const BATCH_FRAME_BYTES: usize = 16 << 20;
@@ -173,7 +173,12 @@ enum Failure {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("bytes {from} to {to} cannot be read")]
-    Lost { from: u64, to: u64, #[source] cause: shudao_vault::Error },
+    Lost {
+        from: u64,
+        to: u64,
+        #[source]
+        cause: shudao_vault::Error,
+    },
 }
 
 fn write_parts(
@@ -194,7 +199,9 @@ fn write_parts(
                 let (from, to) = (offset, offset + u64::from(length));
                 let bytes = bytes.map_err(|cause| Failure::Lost { from, to, cause })?;
                 if bytes.len() != length as usize {
-                    let cause = shudao_vault::Error::damaged("the chunk has another length than the file's entry says");
+                    let cause = shudao_vault::Error::damaged(
+                        "the chunk has another length than the file's entry says",
+                    );
                     return Err(Failure::Lost { from, to, cause });
                 }
                 (Piece::Data(bytes), u64::from(length))

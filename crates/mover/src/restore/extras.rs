@@ -81,9 +81,10 @@ fn extras_of(
             continue;
         }
         let path = directory.join(name);
-        let is_directory = target.place(&path)?.stat()?.is_some_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-        });
+        let is_directory = target
+            .place(&path)?
+            .stat()?
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if filter.wants(&path, is_directory) {
             extras.push(Extra { path, is_directory });
         }

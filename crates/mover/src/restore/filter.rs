@@ -23,8 +23,10 @@ impl Filter {
 
     /// Whether `path` is to be restored for its own sake (and not only because something below it is).
     pub fn wants(&self, path: &TreePath, is_directory: bool) -> bool {
-        let included =
-            self.include.as_ref().is_none_or(|patterns| !path.is_root() && matches(patterns, path, is_directory));
+        let included = self
+            .include
+            .as_ref()
+            .is_none_or(|patterns| !path.is_root() && matches(patterns, path, is_directory));
         included && !self.drops(path, is_directory)
     }
 
@@ -57,7 +59,11 @@ mod tests {
     fn check(include: &[&str], exclude: &[&str], path: &str, wanted: bool) {
         let list = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
         let filter = Filter::new(&list(include), &list(exclude)).unwrap();
-        assert_eq!(filter.wants(&TreePath::new(path).unwrap(), false), wanted, "{include:?} {exclude:?} {path}");
+        assert_eq!(
+            filter.wants(&TreePath::new(path).unwrap(), false),
+            wanted,
+            "{include:?} {exclude:?} {path}"
+        );
     }
 
     #[test]

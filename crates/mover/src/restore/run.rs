@@ -2,16 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
+use shudao_vault::Kind;
 use shudao_vault::entry::{Entry, Node, TreePath, XattrValue};
 use shudao_vault::fetch::Frames;
 use shudao_vault::id::Digest;
 use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::reader::Reader;
-use shudao_vault::Kind;
 use shudao_vault::tree::{EntryStream, ExtentStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -179,7 +179,10 @@ impl Run<'_> {
         let xattrs = match self.xattrs(&entry) {
             Ok(xattrs) => xattrs,
             Err(error) => {
-                self.lost(entry.path(), &format!("extended attributes: {}", shudao_vault::vault::chain(&error)));
+                self.lost(
+                    entry.path(),
+                    &format!("extended attributes: {}", shudao_vault::vault::chain(&error)),
+                );
                 return Ok(());
             }
         };
@@ -252,7 +255,9 @@ impl Run<'_> {
                     self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
                 }
             }
-            Err(cause) if is_device(&entry.portable.node) && cause.kind() == io::ErrorKind::PermissionDenied => {
+            Err(cause)
+                if is_device(&entry.portable.node) && cause.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 self.not_set(entry.path(), format!("the device was not made: {cause}"));
             }
             Err(cause) => {
@@ -271,11 +276,13 @@ impl Run<'_> {
         existing: Existing,
     ) -> Result<(), RestoreError> {
         let manner = if existing == Existing::Patchable { Manner::Patched } else { Manner::Renamed };
-        let old = (manner == Manner::Patched).then(|| place.open(rustix::fs::OFlags::RDONLY).map(std::fs::File::from));
+        let old = (manner == Manner::Patched)
+            .then(|| place.open(rustix::fs::OFlags::RDONLY).map(std::fs::File::from));
         let old = old.transpose().unwrap_or(None);
         *lock(&self.progress.current) = entry.path().to_string();
         let path = entry.path().clone();
-        let mut stream = match ExtentStream::open(Arc::clone(self.reader), &entry.local.extents, entry.size()) {
+        let mut stream = match ExtentStream::open(Arc::clone(self.reader), &entry.local.extents, entry.size())
+        {
             Ok(stream) => stream,
             Err(error) => {
                 self.lost(&path, &format!("its extent list: {}", shudao_vault::vault::chain(&error)));

@@ -16,7 +16,8 @@ pub(crate) struct Target {
     open: Vec<(Vec<u8>, Arc<OwnedFd>)>,
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Target {
     /// Opens `root`, making it if it does not exist.
@@ -172,7 +173,12 @@ pub(crate) type XattrBytes = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Sets owner, mode, extended attributes and times, in this order: changing the owner clears setuid bits and
 /// capabilities, and everything else would change the times.
-pub(crate) fn set_metadata(place: &Place, portable: &Portable, xattrs: &XattrBytes, prune: bool) -> Vec<NotSet> {
+pub(crate) fn set_metadata(
+    place: &Place,
+    portable: &Portable,
+    xattrs: &XattrBytes,
+    prune: bool,
+) -> Vec<NotSet> {
     let mut failed = Vec::new();
     let mut note = |what: &str, result: io::Result<()>| {
         if let Err(cause) = result {
@@ -196,7 +202,8 @@ pub(crate) fn set_metadata(place: &Place, portable: &Portable, xattrs: &XattrByt
             note(&format!("extended attribute {}", String::from_utf8_lossy(name)), result);
         }
     }
-    let times = Timestamps { last_access: timespec(portable.mtime), last_modification: timespec(portable.mtime) };
+    let times =
+        Timestamps { last_access: timespec(portable.mtime), last_modification: timespec(portable.mtime) };
     let result = fs::utimensat(&*place.directory, &*place.name, &times, AtFlags::SYMLINK_NOFOLLOW);
     note("times", result.map_err(io::Error::from));
     failed

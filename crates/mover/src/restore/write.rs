@@ -53,7 +53,11 @@ pub(super) struct FileInWork {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
     #[error("{step}")]
-    Io { step: &'static str, #[source] cause: io::Error },
+    Io {
+        step: &'static str,
+        #[source]
+        cause: io::Error,
+    },
     #[error("what was written has another digest than the snapshot's: expected {expected}, wrote {found}")]
     Digest { expected: Digest, found: Digest },
 }

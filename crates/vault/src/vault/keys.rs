@@ -132,7 +132,10 @@ impl Vault {
         };
         let is_last = keys.iter().filter(|key| key.holder == removed.holder).count() == 1;
         if is_last && removed.role == Role::Owner {
-            return Err(Error::new(Kind::Input, "this is the owner's last way in; add another before removing it"));
+            return Err(Error::new(
+                Kind::Input,
+                "this is the owner's last way in; add another before removing it",
+            ));
         }
         let owner = std::sync::Arc::clone(&self.ring);
         if is_last {

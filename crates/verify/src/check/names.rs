@@ -38,9 +38,12 @@ pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<
     let needs = check_snapshots(replica, &mut report).await?;
     report.packs = needs.packs.len() as u64;
     progress.packs_total(report.packs);
-    let mut packs = stream::iter(needs.packs.iter())
-        .map(|(id, needers)| async move { (id, needers, read_named(replica.store(), &pack_path(id), id).await) })
-        .buffered(PACKS_IN_FLIGHT_MAX);
+    let mut packs =
+        stream::iter(needs.packs.iter())
+            .map(|(id, needers)| async move {
+                (id, needers, read_named(replica.store(), &pack_path(id), id).await)
+            })
+            .buffered(PACKS_IN_FLIGHT_MAX);
     while let Some((id, needers, read)) = packs.next().await {
         match read {
             Ok(bytes) => {
@@ -93,7 +96,9 @@ async fn check_segments(replica: &Replica, report: &mut CheckReport) -> Result<(
         let consequence = "chunks that only this segment names cannot be found until the index is rebuilt";
         let path = index_path(&id);
         let Some(bytes) = read_or_report(replica, &path, &id, consequence, report).await? else { continue };
-        if let Err(error) = SegmentClear::decode(&bytes, replica.vault_id(), &|writer| state.verify_key(writer)) {
+        if let Err(error) =
+            SegmentClear::decode(&bytes, replica.vault_id(), &|writer| state.verify_key(writer))
+        {
             report.findings.push(damage(path, chain(&error), consequence));
         }
     }

@@ -59,11 +59,13 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
     let mut check = DataCheck { report: check_structure(vault, progress).await?, ..DataCheck::default() };
     let needs = check_snapshots(vault.replica(), &mut CheckReport::default()).await?;
     let claims = Claims::load(vault).await?;
-    let all: Vec<PackId> = claims.packs.keys().chain(needs.packs.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let all: Vec<PackId> =
+        claims.packs.keys().chain(needs.packs.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect();
     let chosen = choose_packs(&all, selection);
     check.report.packs = all.len() as u64;
     progress.packs_total(chosen.len() as u64);
-    let missing_before: BTreeSet<String> = check.report.findings.iter().map(|finding| finding.object.clone()).collect();
+    let missing_before: BTreeSet<String> =
+        check.report.findings.iter().map(|finding| finding.object.clone()).collect();
     let mut opened = stream::iter(chosen.iter().copied())
         .map(|id| open_pack(vault, id, claims.packs.get(&id).cloned()))
         .buffered(PACKS_IN_FLIGHT_MAX);
@@ -81,7 +83,11 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
             let none = BTreeSet::new();
             let needers = needs.packs.get(&outcome.id).unwrap_or(&none);
             let finding = if needers.is_empty() {
-                damage(pack_path(&outcome.id), problem, "no visible snapshot needs it; new ones will not rely on it")
+                damage(
+                    pack_path(&outcome.id),
+                    problem,
+                    "no visible snapshot needs it; new ones will not rely on it",
+                )
             } else {
                 lost_pack(&outcome.id, needers, &problem)
             };
@@ -130,7 +136,8 @@ impl Claims {
                 // Reported with the structure.
                 Err(_) => continue,
             };
-            let Ok(segment) = Segment::decode(&bytes, vault.ring(), &|writer| state.verify_key(writer)) else {
+            let Ok(segment) = Segment::decode(&bytes, vault.ring(), &|writer| state.verify_key(writer))
+            else {
                 continue;
             };
             for pack in &segment.clear.packs {
@@ -158,7 +165,8 @@ struct PackOutcome {
 }
 
 async fn open_pack(vault: &Vault, id: PackId, claims: Option<Arc<Vec<Claim>>>) -> Result<PackOutcome> {
-    let mut outcome = PackOutcome { id, kind: None, bytes: 0, frames: 0, problems: Vec::new(), bad: Vec::new() };
+    let mut outcome =
+        PackOutcome { id, kind: None, bytes: 0, frames: 0, problems: Vec::new(), bad: Vec::new() };
     let bytes = match read_named(vault.replica().store(), &pack_path(&id), &id).await {
         Ok(bytes) => bytes,
         Err(error) if stops(&error) => return Err(error),
@@ -208,7 +216,9 @@ fn open_frames(bytes: &[u8], ring: &KeyRing, claims: &[Claim], outcome: &mut Pac
             if id == chunk.id {
                 real.insert((id, name.0, frame.counter, chunk.offset, chunk.length));
             } else {
-                outcome.problems.push(format!("frame at byte {}: a chunk has other bytes than its name", frame.offset));
+                outcome
+                    .problems
+                    .push(format!("frame at byte {}: a chunk has other bytes than its name", frame.offset));
                 outcome.bad.push(name);
             }
         }
@@ -216,7 +226,9 @@ fn open_frames(bytes: &[u8], ring: &KeyRing, claims: &[Claim], outcome: &mut Pac
     for claim in claims.iter().filter(|claim| !real.contains(*claim)) {
         let named = (claim.1, u64::from(claim.2));
         if !outcome.bad.contains(&named) {
-            outcome.problems.push(format!("a segment says that it holds chunk {}, which is not so", claim.0.short()));
+            outcome
+                .problems
+                .push(format!("a segment says that it holds chunk {}, which is not so", claim.0.short()));
             outcome.bad.push(named);
         }
     }

@@ -38,7 +38,8 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
     report.packs = needs.packs.len() as u64;
     check_presence(vault, &needs, &mut report).await?;
     let reader = Arc::new(vault.reader());
-    let latest: BTreeSet<SnapshotId> = vault.sources().iter().filter_map(|source| vault.latest(source)).collect();
+    let latest: BTreeSet<SnapshotId> =
+        vault.sources().iter().filter_map(|source| vault.latest(source)).collect();
     for (id, listed) in &needs.lists {
         let snapshot = match vault.snapshot(id).await {
             Ok(snapshot) => snapshot,
@@ -47,8 +48,21 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
             Err(_) => continue,
         };
         progress.current(&format!("snapshot {}", id.short()));
-        let mut visitor = TreeCheck { id: *id, reader: &reader, listed, seen: HashSet::new(), findings: Vec::new(), lists: Vec::new() };
-        walk_nodes(Arc::clone(&reader), snapshot.contents.tree.digest, snapshot.contents.tree.level, &mut visitor).await?;
+        let mut visitor = TreeCheck {
+            id: *id,
+            reader: &reader,
+            listed,
+            seen: HashSet::new(),
+            findings: Vec::new(),
+            lists: Vec::new(),
+        };
+        walk_nodes(
+            Arc::clone(&reader),
+            snapshot.contents.tree.digest,
+            snapshot.contents.tree.level,
+            &mut visitor,
+        )
+        .await?;
         let lists = std::mem::take(&mut visitor.lists);
         for (path, extents, size) in lists {
             visitor.check_list(&path, &extents, size).await?;
@@ -94,14 +108,20 @@ async fn check_presence(vault: &Vault, needs: &Needs, report: &mut CheckReport) 
 }
 
 /// Streams the whole tree and compares its roots with those that the snapshot signs.
-async fn check_roots(reader: &Arc<Reader>, snapshot: &Snapshot, id: SnapshotId) -> Result<Option<CheckFinding>> {
-    let mut stream = EntryStream::open(Arc::clone(reader), snapshot.contents.tree.digest, snapshot.contents.tree.level);
+async fn check_roots(
+    reader: &Arc<Reader>,
+    snapshot: &Snapshot,
+    id: SnapshotId,
+) -> Result<Option<CheckFinding>> {
+    let mut stream =
+        EntryStream::open(Arc::clone(reader), snapshot.contents.tree.digest, snapshot.contents.tree.level);
     let mut hasher = RootHasher::new();
     while let Some(entry) = stream.next().await? {
         hasher.push(&entry.portable)?;
     }
     let roots = hasher.finish();
-    let equal = roots.manifest == snapshot.contents.roots.manifest && roots.content == snapshot.contents.roots.content;
+    let equal = roots.manifest == snapshot.contents.roots.manifest
+        && roots.content == snapshot.contents.roots.content;
     Ok((!equal).then(|| {
         let problem = "its tree does not have the roots that it signs".to_owned();
         damage(format!("snapshot {}", id.short()), problem, "it proves nothing about the source")
@@ -156,7 +176,9 @@ impl TreeCheck<'_> {
                     }
                 }
             }
-            Extents::Listed { .. } => self.lists.push((entry.path().clone(), entry.local.extents.clone(), size)),
+            Extents::Listed { .. } => {
+                self.lists.push((entry.path().clone(), entry.local.extents.clone(), size))
+            }
         }
     }
 
