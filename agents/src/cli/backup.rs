@@ -65,7 +65,8 @@ pub(crate) struct BackupArgs {
 pub(crate) async fn run(ctx: &Context, args: Box<BackupArgs>) -> Result<Exit> {
     let access = ctx.access(&args.access)?;
     let request = resolve(ctx, &access, *args)?;
-    let vault = engine::open(ctx, &access, Opening::WithKey).await?;
+    let limit = request.limit_bytes_per_second;
+    let vault = engine::open_limited(ctx, &access, Opening::WithKey, limit).await?;
     let summary = {
         let (progress, _drawn) = ctx.progress();
         engine::backup(ctx, &vault, request, &progress).await?

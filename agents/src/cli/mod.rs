@@ -10,8 +10,6 @@
 //! | [`secret`], [`stop`] | passwords; signals |
 //! | [`engine`], [`request`], [`report`] | the seam to the other crates: what goes in, what comes out |
 
-#![expect(dead_code, reason = "what the engines read and report is used once `engine` calls them")]
-
 pub(crate) mod environment;
 
 mod args;

@@ -83,8 +83,6 @@ pub(crate) enum WarningKind {
     ChangedWhileRead,
     /// An owner, mode, time or attribute could not be set.
     MetadataNotSet,
-    /// A replica lacks objects.
-    ReplicaBehind,
     /// A path could not be restored.
     NotRestored,
 }

@@ -59,8 +59,6 @@ pub(crate) struct InitRequest {
     pub(crate) recovery_kit: bool,
     /// Writers deduplicate against each other's packs.
     pub(crate) trust_writers: bool,
-    /// For what may be deleted.
-    pub(crate) cache_dir: PathBuf,
     /// For what was last seen of each replica.
     pub(crate) state_dir: PathBuf,
     /// `AWS_*` variables.
@@ -132,7 +130,7 @@ pub(crate) struct BackupRequest {
     pub(crate) rescan: bool,
     /// How hard content is compressed.
     pub(crate) compression: Compression,
-    /// Upload at most so many bytes a second.
+    /// Send to and fetch from the store at most so many bytes a second.
     pub(crate) limit_bytes_per_second: Option<u64>,
     /// Read and count, store nothing.
     pub(crate) dry_run: bool,

@@ -26,6 +26,7 @@ pub mod need;
 pub mod object;
 pub mod pack;
 pub mod reader;
+pub mod remembered;
 pub mod replica;
 pub mod roots;
 pub mod segment;

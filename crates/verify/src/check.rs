@@ -220,7 +220,7 @@ mod tests {
         let mut report = CheckReport::default();
         assert!(report.to_string().ends_with("no damage found"));
         report.findings = vec![finding(Severity::Note, "x"), finding(Severity::Damage, "y")];
-        report.bound = Some("6,905 packs clean: under 0.1 % bad at 99.9 %".into());
+        report.bound = Some(CleanSample::of_unknown(6_905, crate::sampling::Confidence::DEFAULT));
         assert!(report.is_damaged());
         assert_eq!(
             report.to_string(),

@@ -1,5 +1,17 @@
 //! End-to-end tests, in one program so that linking happens once.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod codes;
+mod damage;
+mod examples;
+mod full_disk;
 mod harness;
 mod import_rules;
+mod incremental;
+mod output;
+mod over_s3;
+mod proof;
+mod roles;
+mod roundtrip;
+mod scale;
+mod selection;

@@ -19,6 +19,7 @@ use shudao_vault::keys::share::Share;
 use shudao_vault::keys::slot::Lock;
 use shudao_vault::keys::{Unlock, passphrase, recipient};
 use shudao_vault::log::Config;
+use shudao_vault::remembered::{self, OnRollback};
 use shudao_vault::replica::Replica;
 use shudao_vault::store::{Address, Store, StoreOptions};
 use shudao_vault::suite::KdfCost;
@@ -120,6 +121,8 @@ pub(crate) async fn open_limited(
 ) -> Result<OpenVault> {
     let store = store(&access.replica, &access.cloud, limit_bytes_per_second).await?;
     let replica = Replica::open(store).await?;
+    let on_rollback = if access.accept_rollback { OnRollback::Accept } else { OnRollback::Refuse };
+    remember(&access.state_dir, &replica, on_rollback).await?;
     let held = match opening {
         Opening::WithoutKey => Held::WithoutKey(Box::new(replica)),
         Opening::WithKey => {
@@ -133,6 +136,15 @@ pub(crate) async fn open_limited(
         }
     };
     Ok(OpenVault { access: access.clone(), held })
+}
+
+/// Refuses a replica that went back or forked since it was last seen from here.
+async fn remember(state_dir: &Path, replica: &Replica, on_rollback: OnRollback) -> Result<()> {
+    let compared = remembered::compare_and_remember(state_dir, replica, on_rollback).await;
+    compared.map_err(|error| match error.kind() {
+        Kind::Conflict => Failure::from(error).with_hint(Hint::AcceptRollback {}),
+        _ => error.into(),
+    })
 }
 
 async fn unlock(replica: Replica, credential: &Credential, cache: &Path) -> Result<Vault> {
@@ -189,6 +201,7 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
         now: now(),
     };
     let replica = Vault::create(store, options).await?;
+    remember(&request.state_dir, &replica, OnRollback::Accept).await?;
     let file = replica.file();
     Ok(InitReport {
         vault: file.vault.to_hex(),

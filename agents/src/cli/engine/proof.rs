@@ -153,7 +153,7 @@ fn compare_trees(
     let comparison = Comparison { unread: against.unread, ..Comparison::default() };
     let mut findings = compare::compare(expected, live, comparison, on_live);
     let mut last_path = None;
-    while let Some(finding) = findings.next() {
+    for finding in findings.by_ref() {
         ctx.stop.check()?;
         match finding? {
             compare::Finding::Differs(difference) if against.has_entries => {
@@ -171,6 +171,12 @@ fn compare_trees(
                 Blind::Skipped(Skipped::Loop) | Blind::NotInSnapshot => {}
                 Blind::NotRead(why) => {
                     summary.totals.warnings.source_unreadable += 1;
+                    sink(DifferenceLine {
+                        path: RawPath::from(&path),
+                        difference: Difference::Unreadable,
+                        expected: None,
+                        found: None,
+                    })?;
                     ctx.output.path_warning(&PathWarning {
                         kind: WarningKind::SourceUnreadable,
                         path: RawPath::from(&path),

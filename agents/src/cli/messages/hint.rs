@@ -46,6 +46,9 @@ super::messages! {
         NameOneReplica {}
             "name one replica by its address, for example --vault /srv/vault"
             "请按地址指定一个副本，例如 --vault /srv/vault"
+        AcceptRollback {}
+            "somebody put back an older copy, or wrote to a copy of it: find out which; give --accept-rollback once you know that this is the state you want"
+            "可能有人恢复了旧副本，或写入了其复制品：请先查明；确认这就是所需状态后，再加 --accept-rollback"
         NameSource {}
             "name one with --source, or give a snapshot's id"
             "请用 --source 指定一个，或给出快照编号"

@@ -56,7 +56,6 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         password: password.password,
         recovery_kit: kit.is_some(),
         trust_writers: args.trust_writers,
-        cache_dir: resolve::cache_dir(&ctx.environment)?,
         state_dir: resolve::state_dir(&ctx.environment)?,
         cloud: ctx.environment.with_prefix("AWS_"),
     };

@@ -111,10 +111,7 @@ async fn upload(
     let putter = store.putter();
     let mut stored = std::pin::pin!(
         arriving
-            .map(|pack| {
-                let putter = putter.clone();
-                async move { putter.put_pack(&pack).await.map(|()| pack) }
-            })
+            .map(|pack| { async move { putter.put_pack(&pack).await.map(|()| pack) } })
             .buffer_unordered(UPLOADS_MAX)
     );
     while let Some(pack) = stored.next().await {

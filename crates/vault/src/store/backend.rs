@@ -90,7 +90,7 @@ impl Backend {
         match self {
             Self::Local(local) => local.create(path, bytes).await,
             Self::Remote(remote) => remote.create(path, bytes, trust).await,
-            Self::Memory(memory) => Ok(memory.create(path, bytes)),
+            Self::Memory(memory) => memory.create(path, bytes),
         }
     }
 

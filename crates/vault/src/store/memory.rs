@@ -12,6 +12,18 @@ use super::{Creation, Listed, missing, range_of};
 #[derive(Default)]
 pub(super) struct Memory {
     objects: Mutex<BTreeMap<String, Bytes>>,
+    #[cfg(test)]
+    losses: Mutex<Vec<(String, Loss)>>,
+}
+
+/// What goes wrong with the next creation of a name, once.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It happens, but its answer is lost.
+    Answer,
+    /// It never arrives.
+    Request,
 }
 
 impl Memory {
@@ -33,7 +45,37 @@ impl Memory {
         self.objects().get(path).map(|bytes| bytes.len() as u64)
     }
 
-    pub(super) fn create(&self, path: &str, bytes: Bytes) -> Creation {
+    #[cfg(test)]
+    pub(super) fn lose(&self, path: &str, loss: Loss) {
+        self.losses.lock().unwrap().push((path.to_owned(), loss));
+    }
+
+    #[cfg(test)]
+    fn loss_of(&self, path: &str) -> Option<Loss> {
+        let mut losses = self.losses.lock().unwrap();
+        let place = losses.iter().position(|(name, _)| name == path)?;
+        Some(losses.remove(place).1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn create(&self, path: &str, bytes: Bytes) -> Result<Creation> {
+        let no_answer = || crate::Error::new(crate::Kind::Unavailable, format!("create {path}: no answer"));
+        match self.loss_of(path) {
+            Some(Loss::Request) => Err(no_answer()),
+            Some(Loss::Answer) => {
+                self.insert(path, bytes);
+                Err(no_answer())
+            }
+            None => Ok(self.insert(path, bytes)),
+        }
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn create(&self, path: &str, bytes: Bytes) -> Result<Creation> {
+        Ok(self.insert(path, bytes))
+    }
+
+    fn insert(&self, path: &str, bytes: Bytes) -> Creation {
         let mut objects = self.objects();
         if objects.contains_key(path) {
             return Creation::Exists;

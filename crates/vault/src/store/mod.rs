@@ -20,7 +20,7 @@ mod address;
 mod backend;
 mod budget;
 mod local;
-mod memory;
+pub(crate) mod memory;
 mod name;
 mod options;
 mod probe;
@@ -102,6 +102,23 @@ impl Store {
     pub fn memory() -> Self {
         let address = Address { place: Place::Memory };
         Self::of(address, Backend::Memory(memory::Memory::default()), &StoreOptions::default())
+    }
+
+    /// A store in memory that asks once and never again, for tests of what its callers do about a lost answer.
+    #[cfg(test)]
+    pub(crate) fn memory_asked_once() -> Self {
+        let retry = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
+        let options = StoreOptions { retry, ..StoreOptions::default() };
+        Self::of(Address { place: Place::Memory }, Backend::Memory(memory::Memory::default()), &options)
+    }
+
+    /// Loses the next creation of `path`, or its answer. The store must be one in memory.
+    #[cfg(test)]
+    pub(crate) fn lose(&self, path: &str, loss: memory::Loss) {
+        match &self.inner.backend {
+            Backend::Memory(memory) => memory.lose(path, loss),
+            Backend::Local(_) | Backend::Remote(_) => panic!("only a store in memory loses on demand"),
+        }
     }
 
     fn of(address: Address, backend: Backend, options: &StoreOptions) -> Self {

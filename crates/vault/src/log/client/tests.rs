@@ -2,6 +2,7 @@ use super::*;
 use crate::id::{SessionId, SourceId, VaultId};
 use crate::keys::{Certificate, Role};
 use crate::log::statement::KeyPresence;
+use crate::store::memory::Loss;
 use crate::suite::Secret;
 use crate::vault_file::VaultFile;
 
@@ -112,11 +113,11 @@ fn a_race_is_decided_again_on_the_new_state() {
 #[test]
 fn a_lost_acknowledgement_is_found_to_be_ones_own_success() {
     run(async {
-        let store = Store::memory();
+        let store = Store::memory_asked_once();
         let mut state = born(&store).await;
-        store.lose_acknowledgement("log/1");
+        store.lose("log/1", Loss::Answer);
         let n = append(&store, &mut state, signer(&key(1)), |_| Ok(Some(begin(1)))).await.unwrap();
-        assert_eq!((n, store.creates()), (Some(1), 2));
+        assert_eq!((n, store.usage().writes), (Some(1), 2));
         assert_eq!(state.open_sessions().count(), 1);
         assert_eq!(store.read("log/2").await.unwrap_err().kind(), Kind::Missing);
     });
@@ -125,16 +126,16 @@ fn a_lost_acknowledgement_is_found_to_be_ones_own_success() {
 #[test]
 fn a_lost_request_is_put_again_with_the_same_bytes() {
     run(async {
-        let store = Store::memory();
+        let store = Store::memory_asked_once();
         let mut state = born(&store).await;
-        store.lose_request("log/1");
+        store.lose("log/1", Loss::Request);
         let mut asked = 0;
         let decide = |_: &State| {
             asked += 1;
             Ok(Some(begin(1)))
         };
         assert_eq!(append(&store, &mut state, signer(&key(1)), decide).await.unwrap(), Some(1));
-        assert_eq!((asked, store.creates()), (1, 3));
+        assert_eq!((asked, store.usage().writes), (1, 3));
     });
 }
 
@@ -145,7 +146,7 @@ fn an_entry_without_effect_is_not_put() {
         let mut state = born(&store).await;
         let writer = key(2);
         certify(&store, &mut state, &writer).await;
-        let creates = store.creates();
+        let creates = store.usage().writes;
         let forget = |_: &State| Ok(Some(Op::Forget { snapshots: Vec::new() }));
         let stranger = key(9);
         for (key, kind) in [(&writer, Kind::Forbidden), (&stranger, Kind::Forbidden)] {
@@ -154,7 +155,7 @@ fn an_entry_without_effect_is_not_put() {
         append(&store, &mut state, signer(&writer), |_| Ok(Some(begin(1)))).await.unwrap();
         let again = append(&store, &mut state, signer(&writer), |_| Ok(Some(begin(1)))).await;
         assert_eq!(again.unwrap_err().kind(), Kind::Conflict);
-        assert_eq!(store.creates(), creates + 1);
+        assert_eq!(store.usage().writes, creates + 1);
     });
 }
 

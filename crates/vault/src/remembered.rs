@@ -1,0 +1,120 @@
+//! What a client last saw of each replica, so that one which went back or forked is noticed.
+//!
+//! Kept in the state directory, never in the cache: losing it loses the notice.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::codec::{Decoder, Encoder};
+use crate::error::{Error, Kind, Result};
+use crate::id::ReplicaId;
+use crate::object::log_path;
+use crate::replica::Replica;
+
+/// The place of a log's head: how many entries, and the last one's hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    entries: u64,
+    hash: [u8; 32],
+}
+
+/// What to do about a replica that is not what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRollback {
+    /// Refuse it.
+    Refuse,
+    /// Take it as it is from now on.
+    Accept,
+}
+
+/// Compares the replica with what was last seen of it, then remembers it as it is.
+///
+/// # Errors
+/// [`Kind::Conflict`] when its log is shorter than it was or has another entry in a place that was seen;
+/// [`Kind::Unavailable`] when the state directory cannot be used.
+pub async fn compare_and_remember(state: &Path, replica: &Replica, on_rollback: OnRollback) -> Result<()> {
+    let Some(id) = replica.state().replica() else { return Ok(()) };
+    let path = place(state, id);
+    if on_rollback == OnRollback::Refuse
+        && let Some(seen) = read(&path)?
+    {
+        refuse_if_changed(replica, seen).await?;
+    }
+    let now = Head { entries: replica.state().next(), hash: replica.state().head() };
+    write(&path, now).map_err(|error| unusable(&path, error))
+}
+
+async fn refuse_if_changed(replica: &Replica, seen: Head) -> Result<()> {
+    let address = replica.store().address();
+    let entries = replica.state().next();
+    if entries < seen.entries {
+        let message = format!(
+            "the replica at {address} went back: its log has {entries} entries, and this client has seen {}",
+            seen.entries
+        );
+        return Err(Error::new(Kind::Conflict, message));
+    }
+    let Some(last) = seen.entries.checked_sub(1) else { return Ok(()) };
+    let hash = if entries == seen.entries {
+        replica.state().head()
+    } else {
+        *blake3::hash(&replica.store().read(&log_path(last)).await?).as_bytes()
+    };
+    if hash == seen.hash {
+        return Ok(());
+    }
+    let message = format!(
+        "the replica at {address} forked: its log entry {last} is not the one that this client has seen"
+    );
+    Err(Error::new(Kind::Conflict, message))
+}
+
+fn place(state: &Path, id: ReplicaId) -> PathBuf {
+    state.join("replicas").join(id.to_hex())
+}
+
+fn read(path: &Path) -> Result<Option<Head>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(path, error)),
+    };
+    let mut input = Decoder::new(&bytes, "what was seen of a replica");
+    let head = Head { entries: input.u64()?, hash: input.array()? };
+    input.finish()?;
+    Ok(Some(head))
+}
+
+fn write(path: &Path, head: Head) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let mut out = Encoder::new();
+    out.u64(head.entries).raw(&head.hash);
+    let temporary = path.with_extension(format!("{}.part", std::process::id()));
+    let mut file = File::create(&temporary)?;
+    file.write_all(out.as_slice())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+fn unusable(path: &Path, error: io::Error) -> Error {
+    Error::new(Kind::Unavailable, format!("use {}", path.display())).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_remembered_and_damage_to_the_note_is_noticed() {
+        let state = tempfile::tempdir().unwrap();
+        let path = place(state.path(), ReplicaId([3; 16]));
+        assert_eq!(read(&path).unwrap(), None);
+        let head = Head { entries: 7, hash: [9; 32] };
+        write(&path, head).unwrap();
+        assert_eq!(read(&path).unwrap(), Some(head));
+        std::fs::write(&path, b"short").unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), Kind::Damaged);
+    }
+}
