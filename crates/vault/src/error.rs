@@ -20,6 +20,8 @@ pub enum Kind {
     Missing,
     /// The caller's input is wrong.
     Input,
+    /// The store refuses these credentials, or this request with them.
+    Denied,
     /// The store did not answer or refused for now; trying again may help.
     Unavailable,
     /// No room left at the store.

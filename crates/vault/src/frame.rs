@@ -124,14 +124,15 @@ impl Scratch {
         self.compressor.as_mut().map(|(_, compressor)| compressor)
     }
 
-    fn decompress(&mut self, data: &[u8], plain_len: usize) -> std::io::Result<Vec<u8>> {
+    /// `None` if the data cannot be decompressed into that many bytes.
+    fn decompress(&mut self, data: &[u8], plain_len: usize) -> Option<Vec<u8>> {
         let decompressor = match &mut self.decompressor {
             Some(decompressor) => decompressor,
-            empty => empty.insert(Decompressor::new()?),
+            empty => empty.insert(Decompressor::new().ok()?),
         };
         let mut plain = Vec::with_capacity(plain_len);
-        decompressor.decompress_to_buffer(data, &mut plain)?;
-        Ok(plain)
+        decompressor.decompress_to_buffer(data, &mut plain).ok()?;
+        Some(plain)
     }
 }
 
@@ -206,7 +207,7 @@ pub fn open_frame(
         }
         CODEC_ZSTD => scratch
             .decompress(&inner[head_len..], len)
-            .map_err(|error| input.error("its data cannot be decompressed").because(error))?,
+            .ok_or_else(|| input.error("its data cannot be decompressed"))?,
         _ => return Err(input.error("unknown codec")),
     };
     if plain.len() == len {

@@ -101,15 +101,21 @@ impl Reader {
         if let Some(frame) = self.cached(place) {
             return Ok(frame);
         }
-        let sealed = self
-            .store
-            .read_range(&pack_path(&place.pack), place.frame_offset, u64::from(place.stored_length))
-            .await
-            .map_err(|error| error.context(format!("read pack {}", place.pack)))?;
-        let key = self.key_of(place).await?;
-        let frame = open_place(&key, place, sealed)?;
+        let frame = match self.read_frame(place).await {
+            // A line can spoil what the store holds whole: look once more before it is called damaged.
+            Err(error) if error.kind() == Kind::Damaged => self.read_frame(place).await?,
+            other => other?,
+        };
         self.keep(place, &frame);
         Ok(frame)
+    }
+
+    async fn read_frame(&self, place: &Location) -> Result<Bytes> {
+        let path = pack_path(&place.pack);
+        let sealed = self.store.read_range(&path, place.frame_offset, u64::from(place.stored_length)).await;
+        let sealed = sealed.map_err(|error| error.context(format!("read pack {}", place.pack)))?;
+        let key = self.key_of(place).await?;
+        open_place(&key, place, sealed)
     }
 
     /// The frame if it was opened lately.

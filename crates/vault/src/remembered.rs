@@ -35,14 +35,46 @@ pub enum OnRollback {
 /// [`Kind::Unavailable`] when the state directory cannot be used.
 pub async fn compare_and_remember(state: &Path, replica: &Replica, on_rollback: OnRollback) -> Result<()> {
     let Some(id) = replica.state().replica() else { return Ok(()) };
-    let path = place(state, id);
-    if on_rollback == OnRollback::Refuse
-        && let Some(seen) = read(&path)?
-    {
-        refuse_if_changed(replica, seen).await?;
+    if on_rollback == OnRollback::Refuse {
+        refuse_if_replaced(state, replica, id)?;
+        if let Some(seen) = read(&place(state, id))? {
+            refuse_if_changed(replica, seen).await?;
+        }
     }
-    let now = Head { entries: replica.state().next(), hash: replica.state().head() };
-    write(&path, now).map_err(|error| unusable(&path, error))
+    remember(state, replica)
+}
+
+/// Remembers the replica as it is, and which one it is at its address. To be called after appending to its log.
+pub fn remember(state: &Path, replica: &Replica) -> Result<()> {
+    let Some(id) = replica.state().replica() else { return Ok(()) };
+    let mut out = Encoder::new();
+    out.u64(replica.state().next()).raw(&replica.state().head());
+    let path = place(state, id);
+    write(&path, out.as_slice()).map_err(|error| unusable(&path, error))?;
+    let path = place_of_address(state, replica);
+    write(&path, &id.0).map_err(|error| unusable(&path, error))
+}
+
+/// Whoever can write to a store can put another vault there, opened by the same password.
+fn refuse_if_replaced(state: &Path, replica: &Replica, id: ReplicaId) -> Result<()> {
+    let path = place_of_address(state, replica);
+    match std::fs::read(&path) {
+        Ok(seen) if seen == id.0 => Ok(()),
+        Ok(_) => {
+            let address = replica.store().address();
+            let message = format!(
+                "another vault, or another replica of it, stands at {address} than this client has seen there"
+            );
+            Err(Error::new(Kind::Conflict, message))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unusable(&path, error)),
+    }
+}
+
+fn place_of_address(state: &Path, replica: &Replica) -> PathBuf {
+    let address = replica.store().address().to_string();
+    state.join("addresses").join(blake3::hash(address.as_bytes()).to_hex().as_str())
 }
 
 async fn refuse_if_changed(replica: &Replica, seen: Head) -> Result<()> {
@@ -50,8 +82,8 @@ async fn refuse_if_changed(replica: &Replica, seen: Head) -> Result<()> {
     let entries = replica.state().next();
     if entries < seen.entries {
         let message = format!(
-            "the replica at {address} went back: its log has {entries} entries, and this client has seen {}",
-            seen.entries
+            "the replica at {address} went back: log/{}, which this client has seen, is gone",
+            seen.entries - 1
         );
         return Err(Error::new(Kind::Conflict, message));
     }
@@ -64,9 +96,8 @@ async fn refuse_if_changed(replica: &Replica, seen: Head) -> Result<()> {
     if hash == seen.hash {
         return Ok(());
     }
-    let message = format!(
-        "the replica at {address} forked: its log entry {last} is not the one that this client has seen"
-    );
+    let message =
+        format!("the replica at {address} forked: log/{last} is not the entry that this client has seen");
     Err(Error::new(Kind::Conflict, message))
 }
 
@@ -86,14 +117,12 @@ fn read(path: &Path) -> Result<Option<Head>> {
     Ok(Some(head))
 }
 
-fn write(path: &Path, head: Head) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
-    let mut out = Encoder::new();
-    out.u64(head.entries).raw(&head.hash);
     let temporary = path.with_extension(format!("{}.part", std::process::id()));
     let mut file = File::create(&temporary)?;
-    file.write_all(out.as_slice())?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
 }
@@ -112,7 +141,7 @@ mod tests {
         let path = place(state.path(), ReplicaId([3; 16]));
         assert_eq!(read(&path).unwrap(), None);
         let head = Head { entries: 7, hash: [9; 32] };
-        write(&path, head).unwrap();
+        write(&path, &[&7u64.to_le_bytes()[..], &head.hash].concat()).unwrap();
         assert_eq!(read(&path).unwrap(), Some(head));
         std::fs::write(&path, b"short").unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), Kind::Damaged);

@@ -25,13 +25,15 @@ pub(crate) async fn hold(
     snapshot: &SnapshotChoice,
     change: HoldChange,
 ) -> Result<SnapshotLine> {
-    let mut vault = vault.opened()?.lock().await;
+    let handle = vault;
+    let mut vault = handle.opened()?.lock().await;
     let (id, _) = choose(ctx, &vault, snapshot).await?;
     vault.must_own("hold snapshots")?;
     match change {
         HoldChange::Hold => vault.hold(id, now()).await?,
         HoldChange::Release => vault.release(id, now()).await?,
     }
+    handle.note(&vault)?;
     line(&vault, id).await
 }
 
@@ -65,6 +67,8 @@ pub(crate) async fn plan_forget(
 pub(crate) async fn forget(_ctx: &Context, vault: &OpenVault, plan: &ForgetPlan) -> Result<Totals> {
     let ids: Vec<SnapshotId> =
         plan.forget.iter().map(|line| line.snapshot.parse()).collect::<shudao_vault::Result<_>>()?;
-    vault.opened()?.lock().await.forget(&ids, now()).await?;
+    let mut opened = vault.opened()?.lock().await;
+    opened.forget(&ids, now()).await?;
+    vault.note(&opened)?;
     Ok(Totals { replicas: vec![vault.state(true)], ..Totals::default() })
 }

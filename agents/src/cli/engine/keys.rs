@@ -101,7 +101,8 @@ fn line(vault: &Vault, key: &KeyFacts) -> KeyLine {
 
 /// Adds a key slot.
 pub(crate) async fn key_add(_ctx: &Context, vault: &OpenVault, request: KeyAddRequest) -> Result<KeyAdded> {
-    let mut vault = vault.opened()?.lock().await;
+    let handle = vault;
+    let mut vault = handle.opened()?.lock().await;
     let predecessors = match &request.after {
         Some(prefix) => vec![holder(&vault, prefix).await?],
         None => Vec::new(),
@@ -117,6 +118,7 @@ pub(crate) async fn key_add(_ctx: &Context, vault: &OpenVault, request: KeyAddRe
     };
     let label = request.role.name();
     let added = vault.add_key(request.role, label, lock, &predecessors, now()).await?;
+    handle.note(&vault)?;
     let keys = vault.replica().keys().await?;
     let fresh = keys.iter().find(|key| key.slot == added.slot);
     let fresh = fresh.ok_or_else(|| Error::new(Kind::Bug, "the key that was added does not stand"))?;
@@ -159,11 +161,15 @@ pub(crate) async fn key_find(_ctx: &Context, vault: &OpenVault, prefix: &str) ->
 /// Removes the key slot with this id.
 pub(crate) async fn key_remove(_ctx: &Context, vault: &OpenVault, key: &str) -> Result<()> {
     let slot: SlotId = key.parse()?;
-    Ok(vault.opened()?.lock().await.remove_key(slot, now()).await?)
+    let mut opened = vault.opened()?.lock().await;
+    opened.remove_key(slot, now()).await?;
+    vault.note(&opened)
 }
 
 /// Adds a generation of the read and metadata keys.
 pub(crate) async fn key_rotate(_ctx: &Context, vault: &OpenVault) -> Result<KeyRotated> {
-    let generation = vault.opened()?.lock().await.rotate_keys(now()).await?;
+    let mut opened = vault.opened()?.lock().await;
+    let generation = opened.rotate_keys(now()).await?;
+    vault.note(&opened)?;
     Ok(KeyRotated { generation })
 }

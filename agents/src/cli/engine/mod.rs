@@ -85,6 +85,11 @@ impl OpenVault {
         }
     }
 
+    /// Remembers the log as this run leaves it.
+    fn note(&self, vault: &Vault) -> Result<()> {
+        Ok(remembered::remember(&self.access.state_dir, vault.replica())?)
+    }
+
     /// This replica in a summary.
     fn state(&self, committed: bool) -> ReplicaState {
         ReplicaState { address: self.access.replica.clone(), committed, objects_behind: 0 }
@@ -200,7 +205,10 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
         ways_in,
         now: now(),
     };
-    let replica = Vault::create(store, options).await?;
+    let replica = Vault::create(store, options).await.map_err(|error| match error.kind() {
+        Kind::Conflict => engine_failure(&error, Exit::Failed, Hint::UseVaultThere {}),
+        _ => error.into(),
+    })?;
     remember(&request.state_dir, &replica, OnRollback::Accept).await?;
     let file = replica.file();
     Ok(InitReport {
@@ -208,6 +216,16 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
         replica: replica.state().replica().unwrap_or_default().to_hex(),
         recovery_kit: kit.map(|passphrase| passphrase::recovery_kit(file, &passphrase)),
     })
+}
+
+/// A failure with an engine's own words and its causes.
+fn engine_failure(error: &(dyn std::error::Error + 'static), exit: Exit, hint: Hint) -> Failure {
+    let failure =
+        Failure::new(exit, Problem::Engine { text: super::path::escaped(&error.to_string()) }, hint);
+    match error.source() {
+        Some(cause) => failure.because(cause),
+        None => failure,
+    }
 }
 
 /// The system's clock, for signing and for what people read.

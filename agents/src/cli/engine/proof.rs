@@ -295,7 +295,8 @@ async fn read_data(
     counters: &CheckProgress,
     mirroring: super::Mirror<'_>,
 ) -> Result<CheckReport> {
-    let mut vault = vault.opened()?.lock().await;
+    let handle = vault;
+    let mut vault = handle.opened()?.lock().await;
     let checked = mirroring.until(check::check_data(&vault, selection, counters)).await?;
     ctx.stop.check()?;
     if vault.ring().role == Role::Owner {
@@ -304,6 +305,7 @@ async fn read_data(
     if !checked.bad.is_empty() {
         vault.declare_bad(&checked.bad, now()).await?;
     }
+    handle.note(&vault)?;
     Ok(checked.report)
 }
 

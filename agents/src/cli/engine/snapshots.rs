@@ -253,5 +253,5 @@ fn tree_path(path: &[u8]) -> Result<TreePath> {
 
 fn no_such_path(path: &TreePath, id: SnapshotId) -> Failure {
     let problem = Problem::NoSuchPath { path: path.to_string(), snapshot: id.short() };
-    Failure::new(Exit::Usage, problem, Hint::ListSnapshots {})
+    Failure::new(Exit::Failed, problem, Hint::ListSnapshots {})
 }

@@ -20,12 +20,12 @@ use shudao_vault::snapshot::Snapshot;
 use tokio::runtime::Handle;
 
 use super::snapshots::choose;
-use super::{OpenVault, marks, mirror, must_read_content, now};
+use super::{OpenVault, engine_failure, marks, mirror, must_read_content, now};
 use crate::cli::context::Context;
 use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
-use crate::cli::path::{RawPath, escaped};
+use crate::cli::path::RawPath;
 use crate::cli::progress::Progress;
 use crate::cli::report::{BackupSummary, RestoreSummary};
 use crate::cli::request::{self, BackupInput, BackupRequest, RestoreRequest};
@@ -62,6 +62,8 @@ pub(crate) async fn backup(
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| copy(&shown, progress));
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
+    // A run that failed has begun a session all the same.
+    vault.note(&opened)?;
     let done = done.map_err(backup_failure)?;
     for problem in &done.problems {
         let kind = match problem.kind {
@@ -166,14 +168,6 @@ fn backup_failure(error: BackupError) -> Failure {
         BackupError::Busy => (Exit::Conflict, Hint::WaitForOtherRun {}),
     };
     engine_failure(&error, exit, hint)
-}
-
-fn engine_failure(error: &(dyn std::error::Error + 'static), exit: Exit, hint: Hint) -> Failure {
-    let failure = Failure::new(exit, Problem::Engine { text: escaped(&error.to_string()) }, hint);
-    match error.source() {
-        Some(cause) => failure.because(cause),
-        None => failure,
-    }
 }
 
 /// The paths in the target that the snapshot lacks.

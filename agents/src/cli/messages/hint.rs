@@ -7,6 +7,9 @@ super::messages! {
         AddYes {}
             "read the plan above; if it is what you want, give the same command with --yes"
             "请核对上述计划；如确认无误，在同一命令后加上 --yes"
+        CheckCredentials {}
+            "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the region, and what they are allowed to do"
+            "请检查 AWS_ACCESS_KEY_ID、AWS_SECRET_ACCESS_KEY 与区域设置，以及它们拥有的权限"
         CheckDirectory {}
             "check that the directory exists, that you may write there and that it has room"
             "请确认该目录存在、有写入权限且空间充足"
@@ -38,7 +41,7 @@ super::messages! {
             "correct the address, or make a vault there with `shudao vault init`"
             "请更正地址，或用 `shudao vault init` 在该处创建保管库"
         MakeRoom {}
-            "make room and give the command again; nothing that was there before is harmed"
+            "there is no room left: make some and give the command again; nothing that was there before is harmed"
             "请腾出空间后重新执行；原有数据未受影响"
         NameDirectory {}
             "name a directory, for example `shudao quickstart /usr/share/doc`"
@@ -46,6 +49,9 @@ super::messages! {
         NameOneReplica {}
             "name one replica by its address, for example --vault /srv/vault"
             "请按地址指定一个副本，例如 --vault /srv/vault"
+        UseVaultThere {}
+            "use the vault that is there, or name another place"
+            "请使用该处已有的保管库，或指定其他位置"
         AcceptRollback {}
             "somebody put back an older copy, or wrote to a copy of it: find out which; give --accept-rollback once you know that this is the state you want"
             "可能有人恢复了旧副本，或写入了其复制品：请先查明；确认这就是所需状态后，再加 --accept-rollback"

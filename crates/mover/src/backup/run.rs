@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use futures_util::{StreamExt, stream};
@@ -34,6 +35,10 @@ const UPLOADS_MAX: usize = 2;
 const SLOTS_MAX: usize = 512;
 /// Bytes read from a file at a time.
 const READ_BYTES: usize = 1 << 20;
+/// How often it is looked whether a stop was asked for, while packs are under way.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+/// How long packs under way may still take after that.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How often a file that changes under our eyes is read before it is stored as read.
 const READS_MAX: usize = 3;
 
@@ -61,7 +66,10 @@ pub async fn backup(
     let runtime = Handle::current();
     let (source_kind, sealed) = (options.source, stage.ingest.clone());
     let work = tokio::task::spawn_blocking(move || stage.run(source_kind, &packs, &runtime));
-    let uploaded = upload(PackStore::new(&store, &ring), waiting).await;
+    let uploaded = tokio::select! {
+        uploaded = upload(PackStore::new(&store, &ring), waiting) => Some(uploaded),
+        () = stopped(progress) => None,
+    };
     let worked = match work.await {
         Ok(worked) => worked,
         Err(panic) => {
@@ -69,6 +77,7 @@ pub async fn backup(
         }
     };
     // A failed upload makes the pipeline stop too; the upload's error is the cause.
+    let Some(uploaded) = uploaded else { return Err(BackupError::Interrupted) };
     let (segments, bytes_stored) = uploaded?;
     let (tree, mut summary) = worked?;
     summary.parent = parent;
@@ -97,6 +106,14 @@ pub async fn backup(
     };
     summary.snapshot = Some(vault.commit(session, contents, segments, clock()).await?);
     Ok(summary)
+}
+
+/// Ends when a stop was asked for and the packs under way had time to arrive.
+async fn stopped(progress: &BackupProgress) {
+    while !progress.stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(STOP_LOOK).await;
+    }
+    tokio::time::sleep(STOP_GRACE).await;
 }
 
 /// Puts packs as they come; returns when the pipeline has ended and everything is acknowledged.

@@ -50,6 +50,8 @@ pub(super) struct Link {
     pub(super) path: TreePath,
     pub(super) place: Place,
     pub(super) first: Place,
+    /// Whether it counts as a regular file.
+    pub(super) is_file: bool,
 }
 
 /// See the module.
@@ -116,7 +118,7 @@ pub(super) fn write_batch(
     }
     for link in batch.links {
         match link.place.link_to(&link.first) {
-            Ok(()) => all.files += 1,
+            Ok(()) => all.files += u64::from(link.is_file),
             Err(cause) => {
                 let what = format!("make a hard link: {cause}");
                 all.failed.push(PathProblem { path: link.path, what });

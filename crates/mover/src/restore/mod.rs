@@ -45,7 +45,7 @@ pub struct RestoreOptions {
 /// What a restore did.
 #[derive(Debug, Default)]
 pub struct RestoreSummary {
-    /// Files, links and devices restored or found right.
+    /// Regular files restored or found right.
     pub files: u64,
     /// Directories restored or found right.
     pub directories: u64,
@@ -113,7 +113,7 @@ pub enum RestoreError {
         cause: std::io::Error,
     },
     /// The target's file system is full. Files finished so far are whole; nothing else is visible.
-    #[error("{} is full", to.display())]
+    #[error("there is no room left on {}", to.display())]
     Full {
         /// The target.
         to: PathBuf,

@@ -199,6 +199,7 @@ impl Run<'_> {
     /// Plans a hard link if the entry is a later member of a group whose first member is restored too.
     fn plan_link(&mut self, entry: &Entry, place: &Place, existing: Existing) -> Result<bool, RestoreError> {
         let Some(first) = &entry.portable.first_link else { return Ok(false) };
+        let is_file = matches!(entry.portable.node, Node::File { .. });
         let first = if self.options.filter.wants(first, false) {
             first.clone()
         } else if let Some(alias) = self.aliases.get(first) {
@@ -211,7 +212,7 @@ impl Run<'_> {
             Ok(first) => {
                 if existing != Existing::Absent {
                     if is_same_inode(place, &first) {
-                        self.summary.files += 1;
+                        self.summary.files += u64::from(is_file);
                         return Ok(true);
                     }
                     if let Err(cause) = place.unlink() {
@@ -219,7 +220,12 @@ impl Run<'_> {
                         return Ok(true);
                     }
                 }
-                self.batch.links.push(Link { path: entry.path().clone(), place: place.clone(), first });
+                self.batch.links.push(Link {
+                    path: entry.path().clone(),
+                    place: place.clone(),
+                    first,
+                    is_file,
+                });
             }
             Err(cause) => self.lost(entry.path(), &format!("open the first name of its hard link: {cause}")),
         }
@@ -233,8 +239,10 @@ impl Run<'_> {
                 self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
             }
         }
-        self.summary.files += 1;
-        self.summary.files_unchanged += 1;
+        if matches!(entry.portable.node, Node::File { .. }) {
+            self.summary.files += 1;
+            self.summary.files_unchanged += 1;
+        }
         self.summary.bytes += entry.size();
         self.progress.files.fetch_add(1, Ordering::Relaxed);
         self.progress.bytes.fetch_add(entry.size(), Ordering::Relaxed);
@@ -250,7 +258,6 @@ impl Run<'_> {
         let replaced = if existing == Existing::Different { place.unlink() } else { Ok(()) };
         match replaced.and_then(|()| place.make_special(&entry.portable)) {
             Ok(()) => {
-                self.summary.files += 1;
                 for not_set in set_metadata(place, &entry.portable, xattrs, false) {
                     self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
                 }

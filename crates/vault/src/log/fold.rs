@@ -138,9 +138,10 @@ impl State {
         if envelope.previous != self.head {
             // Its author saw another entry below: what was replaced, or went back, only people can find out.
             return Err(Stop::Fatal(Error::damaged(format!(
-                "fold log entry {}: it does not follow the entry before it; the log was altered or went back \
+                "log/{} does not follow log/{}: one of the two was altered, or the log went back and was written on \
                  (signed by {author})",
-                self.next
+                self.next,
+                self.next.saturating_sub(1)
             ))));
         }
         match readable(envelope.op())? {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
-use shudao_vault::log::Visible;
-use shudao_vault::object::{index_path, key_path, pack_path, snapshot_path};
+use shudao_vault::log::{Reason, Visible};
+use shudao_vault::object::{index_path, key_path, log_path, pack_path, snapshot_path};
 use shudao_vault::replica::Replica;
 use shudao_vault::segment::SegmentClear;
 use shudao_vault::session::{load_need_list, read_named};
@@ -33,9 +33,7 @@ pub(crate) struct Needs {
 /// Only what stops the check, such as a store that does not answer. Damage is in the report.
 pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<CheckReport> {
     let mut report = CheckReport::default();
-    check_keys(replica, &mut report).await?;
-    check_segments(replica, &mut report).await?;
-    let needs = check_snapshots(replica, &mut report).await?;
+    let needs = check_frame(replica, &mut report).await?;
     report.packs = needs.packs.len() as u64;
     progress.packs_total(report.packs);
     let mut packs =
@@ -58,6 +56,36 @@ pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<
     drop(packs);
     note_spare_packs(replica, &needs, &mut report).await;
     Ok(report)
+}
+
+/// Checks all that holds a vault together without its packs: log, keys, segments, snapshots and need lists. Says what the
+/// visible snapshots need.
+pub(crate) async fn check_frame(replica: &Replica, report: &mut CheckReport) -> Result<Needs> {
+    check_log(replica, report).await;
+    check_keys(replica, report).await?;
+    check_segments(replica, report).await?;
+    check_snapshots(replica, report).await
+}
+
+/// Entries that are no entries, and entries that a listing shows beyond a gap.
+async fn check_log(replica: &Replica, report: &mut CheckReport) {
+    for void in replica.void_entries() {
+        let consequence =
+            "if it was a commit, its snapshot is not visible; if it dropped a key, that key still stands";
+        let (object, problem) = (log_path(void.n), format!("has no effect: {}", void.reason));
+        let severity = match void.reason {
+            Reason::Garbage(_) => Severity::Damage,
+            _ => Severity::Warning,
+        };
+        report.findings.push(CheckFinding { object, problem, consequence: consequence.to_owned(), severity });
+    }
+    let next = replica.state().next();
+    let listed = replica.store().list("log/").await.unwrap_or_default();
+    let beyond = listed.iter().filter_map(|object| object.path.strip_prefix("log/")?.parse::<u64>().ok());
+    if let Some(later) = beyond.filter(|n| *n > next).min() {
+        let problem = format!("is missing, although log/{later} is there");
+        report.findings.push(damage(log_path(next), problem, "nothing that was logged after it is visible"));
+    }
 }
 
 /// Whether an error speaks of the store as a whole rather than of one object.

@@ -8,14 +8,16 @@ use shudao_vault::id::{Digest, PackId, SnapshotId};
 use shudao_vault::index::IndexedPack;
 use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::object::pack_path;
+use shudao_vault::pack::PackKind;
 use shudao_vault::reader::Reader;
 use shudao_vault::roots::RootHasher;
+use shudao_vault::session::read_named;
 use shudao_vault::snapshot::Snapshot;
 use shudao_vault::tree::{EntryStream, ExtentStream, Gap, NodeRef, NodeVisitor, Walk, walk_nodes};
 use shudao_vault::vault::{Vault, chain};
 use shudao_vault::{Error, Kind, Result};
 
-use super::names::{Needs, check_snapshots, damage, lost_pack, stops};
+use super::names::{Needs, check_frame, damage, lost_pack, stops};
 use super::{CheckFinding, CheckProgress, CheckReport, Severity};
 
 /// Findings of one snapshot beyond these are counted, not listed.
@@ -30,11 +32,7 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
         return Err(Error::new(Kind::Forbidden, "checking structure needs a keeper's or an owner's key"));
     }
     let mut report = CheckReport::default();
-    for problem in vault.problems() {
-        let consequence = "what only it holds cannot be used";
-        report.findings.push(damage(problem.object.clone(), problem.what.clone(), consequence));
-    }
-    let needs = check_snapshots(vault.replica(), &mut report).await?;
+    let needs = check_frame(vault.replica(), &mut report).await?;
     report.packs = needs.packs.len() as u64;
     check_presence(vault, &needs, &mut report).await?;
     let reader = Arc::new(vault.reader());
@@ -91,18 +89,42 @@ async fn check_presence(vault: &Vault, needs: &Needs, report: &mut CheckReport) 
     let mut sizes = std::collections::HashMap::new();
     for indexed in vault.index().packs() {
         let IndexedPack { pack, .. } = indexed?;
-        sizes.insert(pack.id, pack.size);
+        sizes.insert(pack.id, pack);
     }
     for (id, needers) in &needs.packs {
         report.counts.objects_present += 1;
+        if sizes.get(id).is_some_and(|pack| pack.kind == PackKind::Metadata) {
+            check_metadata_pack(vault, id, needers, report).await?;
+            continue;
+        }
         let found = vault.replica().store().size(&pack_path(id)).await?;
         let problem = match (found, sizes.get(id)) {
             (None, _) => "is missing".to_owned(),
             (Some(_), None) => "is in no segment of the index".to_owned(),
-            (Some(found), Some(size)) if found != *size => format!("has {found} bytes instead of {size}"),
+            (Some(found), Some(pack)) if found != pack.size => {
+                format!("has {found} bytes instead of {}", pack.size)
+            }
             (Some(_), Some(_)) => continue,
         };
         report.findings.push(lost_pack(id, needers, &problem));
+    }
+    Ok(())
+}
+
+/// Metadata packs are small and hold the way to everything: they are read whole and held against their names.
+async fn check_metadata_pack(
+    vault: &Vault,
+    id: &PackId,
+    needers: &BTreeSet<SnapshotId>,
+    report: &mut CheckReport,
+) -> Result<()> {
+    match read_named(vault.replica().store(), &pack_path(id), id).await {
+        Ok(bytes) => {
+            report.counts.objects_read += 1;
+            report.counts.bytes_read += bytes.len() as u64;
+        }
+        Err(error) if stops(&error) => return Err(error),
+        Err(error) => report.findings.push(lost_pack(id, needers, &chain(&error))),
     }
     Ok(())
 }

@@ -51,17 +51,17 @@ const CODES: [(&[&str], Kind, &str); 7] = [
     ),
     (
         &["RequestTimeTooSkewed"],
-        Kind::Input,
+        Kind::Denied,
         "this machine's clock and the store's differ too much; set the clock",
     ),
     (
         &["ExpiredToken", "TokenRefreshRequired", "InvalidToken"],
-        Kind::Input,
+        Kind::Denied,
         "the session token is no longer valid; get a new one",
     ),
     (
         &["SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthorizationHeaderMalformed"],
-        Kind::Input,
+        Kind::Denied,
         "the store does not accept the access key, the secret or the region",
     ),
     (
@@ -71,7 +71,7 @@ const CODES: [(&[&str], Kind, &str); 7] = [
     ),
     (
         &["invalid peer certificate"],
-        Kind::Input,
+        Kind::Denied,
         "the server's certificate is not trusted; AWS_CA_BUNDLE names the file of the authority that issued it",
     ),
 ];
@@ -89,7 +89,7 @@ fn meaning(kind: ErrorKind, temporary: bool, status: Option<u16>, text: &str) ->
         (_, Some(507)) => (Kind::Full, "no room is left in the store"),
         (_, Some(501)) => (Kind::Unsupported, "the store does not know this kind of request"),
         // Some WebDAV servers answer 403 for a locked file, so opendal calls it temporary; a wrong right is likelier.
-        (ErrorKind::PermissionDenied, _) | (_, Some(401 | 403)) => (Kind::Input, NOT_ALLOWED),
+        (ErrorKind::PermissionDenied, _) | (_, Some(401 | 403)) => (Kind::Denied, NOT_ALLOWED),
         (ErrorKind::NotFound, _) => (Kind::Missing, "the object is not there"),
         (ErrorKind::RangeNotSatisfied, _) => {
             (Kind::Damaged, "the object ends before the range that was needed")
@@ -104,7 +104,7 @@ fn meaning(kind: ErrorKind, temporary: bool, status: Option<u16>, text: &str) ->
         }
         _ if temporary => (Kind::Unavailable, UNREACHABLE),
         (_, Some(413)) => (Kind::Input, "the object is larger than the store or a proxy before it allows"),
-        (_, Some(400..=499)) => (Kind::Input, "the store refuses the request"),
+        (_, Some(400..=499)) => (Kind::Denied, "the store refuses the request"),
         _ => (Kind::Unavailable, UNREACHABLE),
     }
 }
@@ -123,14 +123,14 @@ mod tests {
             (NotFound, false, Some(404), "", Kind::Missing),
             (ConfigInvalid, false, Some(404), "S3Error { code: \"NoSuchBucket\"", Kind::NoVault),
             (NotFound, false, Some(404), "OssError { code: \"NoSuchBucket\"", Kind::NoVault),
-            (PermissionDenied, false, Some(403), "S3Error { code: \"AccessDenied\"", Kind::Input),
-            (PermissionDenied, false, Some(403), "code: \"SignatureDoesNotMatch\"", Kind::Input),
+            (PermissionDenied, false, Some(403), "S3Error { code: \"AccessDenied\"", Kind::Denied),
+            (PermissionDenied, false, Some(403), "code: \"SignatureDoesNotMatch\"", Kind::Denied),
             (PermissionDenied, false, Some(403), "code: \"QuotaExceeded\"", Kind::Full),
-            (PermissionDenied, true, Some(403), "locked", Kind::Input),
-            (Unexpected, false, Some(400), "code: \"ExpiredToken\"", Kind::Input),
+            (PermissionDenied, true, Some(403), "locked", Kind::Denied),
+            (Unexpected, false, Some(400), "code: \"ExpiredToken\"", Kind::Denied),
             (Unexpected, false, Some(400), "code: \"BadDigest\"", Kind::Unavailable),
-            (Unexpected, false, Some(400), "code: \"InvalidRequest\"", Kind::Input),
-            (Unexpected, false, Some(401), "", Kind::Input),
+            (Unexpected, false, Some(400), "code: \"InvalidRequest\"", Kind::Denied),
+            (Unexpected, false, Some(401), "", Kind::Denied),
             (Unexpected, false, Some(429), "", Kind::Unavailable),
             (RateLimited, true, Some(503), "code: \"SlowDown\"", Kind::Unavailable),
             (Unexpected, true, Some(500), "", Kind::Unavailable),
@@ -152,7 +152,7 @@ mod tests {
                 true,
                 None,
                 "send http request: invalid peer certificate: UnknownIssuer",
-                Kind::Input,
+                Kind::Denied,
             ),
             (Unexpected, false, None, "something new", Kind::Unavailable),
         ];

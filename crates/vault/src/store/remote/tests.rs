@@ -180,8 +180,8 @@ async fn what_trying_again_cannot_mend_is_tried_once() {
     let table = [
         (Reply(404, "", NO_SUCH_KEY), Kind::Missing),
         (Reply(404, "", "<Error><Code>NoSuchBucket</Code></Error>"), Kind::NoVault),
-        (Reply(403, "", "<Error><Code>AccessDenied</Code></Error>"), Kind::Input),
-        (Reply(403, "", "<Error><Code>SignatureDoesNotMatch</Code></Error>"), Kind::Input),
+        (Reply(403, "", "<Error><Code>AccessDenied</Code></Error>"), Kind::Denied),
+        (Reply(403, "", "<Error><Code>SignatureDoesNotMatch</Code></Error>"), Kind::Denied),
         (Reply(507, "", ""), Kind::Full),
     ];
     for (answer, kind) in table {
