@@ -82,7 +82,7 @@ async fn refuse_if_changed(replica: &Replica, seen: Head) -> Result<()> {
     let entries = replica.state().next();
     if entries < seen.entries {
         let message = format!(
-            "the replica at {address} went back: log/{}, which this client has seen, is gone",
+            "the replica at {address} went back: its log ends before log/{entries}, and this client has seen log/{}",
             seen.entries - 1
         );
         return Err(Error::new(Kind::Conflict, message));
