@@ -7,6 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use shudao_tests::tool::{source_dir, succeed};
 
+/// Files that only tests compile.
+const TEST_FILES: [&str; 3] = ["tests.rs", "sample.rs", "samples.rs"];
+
 /// A Rust file.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -28,7 +31,7 @@ pub(crate) fn sources_below(root: &Path, directory: &str) -> Vec<Source> {
         }
         if root.join(&path).is_dir() {
             found.extend(sources_below(root, &path));
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if name.ends_with(".rs") && !TEST_FILES.contains(&name.as_ref()) {
             let text = std::fs::read_to_string(root.join(&path)).unwrap();
             found.push(Source { path, code: code_lines(&text) });
         }
