@@ -88,7 +88,7 @@ impl Context {
     /// Reads or asks for a new password, and warns of a weak one.
     pub(crate) fn new_password(&self, source: &PasswordSource) -> Result<NewPassword> {
         secret::new_password(source, &self.asker(), |bits| {
-            self.output.warning(&Notice::WeakPassword { bits: bits.round() as u64 });
+            self.output.warning(&Notice::WeakPassword { bits });
         })
     }
 

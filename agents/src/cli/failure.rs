@@ -157,7 +157,7 @@ impl From<shudao_vault::Error> for Failure {
             Kind::Unsupported => (Exit::Failed, Hint::UseNewerShudao {}),
             Kind::Bug => (Exit::Failed, Hint::ReportBug {}),
         };
-        let mut failure = Self::new(exit, Problem::Engine { text: error.to_string() }, hint);
+        let mut failure = Self::new(exit, Problem::of_vault(error.kind(), error.to_string()), hint);
         failure.0.causes = chain(StdError::source(&error));
         failure
     }

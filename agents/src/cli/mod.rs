@@ -7,7 +7,7 @@
 //! | [`context`] | what every command gets |
 //! | [`failure`], [`messages`] | how a run ends, and every sentence that people read |
 //! | [`output`], [`show`], [`progress`], [`path`] | stdout, stderr, JSON, tables, bars |
-//! | [`secret`], [`stop`] | passwords; signals |
+//! | [`secret`], [`new_file`], [`stop`] | passwords; files for secrets; signals |
 //! | [`engine`], [`request`], [`report`] | the seam to the other crates: what goes in, what comes out |
 
 pub(crate) mod environment;
@@ -27,6 +27,7 @@ mod hold;
 mod ls;
 mod man;
 mod messages;
+mod new_file;
 mod output;
 mod parse;
 mod path;

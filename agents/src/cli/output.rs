@@ -213,7 +213,7 @@ impl Output {
         let lang = self.options.lang;
         let (message, hint) = (failure.problem().text(lang), failure.hint().text(lang));
         for line in failure_lines(&message, failure.causes(), &hint) {
-            self.stderr(&line);
+            self.stderr(&line.text(lang));
         }
         let body = ErrorBody {
             code: failure.exit() as u8,
@@ -263,10 +263,10 @@ impl Output {
 }
 
 /// The lines of an error: what, why, and what to do.
-fn failure_lines(message: &str, causes: &[String], hint: &str) -> Vec<String> {
-    let mut lines = vec![format!("error: {message}")];
-    lines.extend(causes.iter().map(|cause| format!("  because: {cause}")));
-    lines.push(format!("hint: {hint}"));
+fn failure_lines(message: &str, causes: &[String], hint: &str) -> Vec<Notice> {
+    let mut lines = vec![Notice::Error { text: message.to_owned() }];
+    lines.extend(causes.iter().map(|cause| Notice::Because { text: cause.clone() }));
+    lines.push(Notice::Hint { text: hint.to_owned() });
     lines
 }
 
@@ -315,9 +315,11 @@ mod tests {
     #[test]
     fn an_error_says_what_why_and_what_to_do() {
         let lines = failure_lines("open vault", &["read vault.json".into(), "timed out".into()], "try again");
+        let text = |lang| lines.iter().map(|line| line.text(lang)).collect::<Vec<_>>();
         assert_eq!(
-            lines,
+            text(Lang::En),
             ["error: open vault", "  because: read vault.json", "  because: timed out", "hint: try again"]
         );
+        assert_eq!(text(Lang::ZhCn)[0], "错误：open vault");
     }
 }

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use shudao_vault::keys::passphrase;
 use zeroize::Zeroizing;
 
 use super::failure::{Exit, Failure, Result};
@@ -18,12 +19,6 @@ use super::stop::Stop;
 /// Password files, identities and shares are at most this long.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// Below this a new password is called weak.
-const STRENGTH_BITS_MIN: f64 = 60.0;
-
-/// Letters of generated passwords: 5 bits each, none that looks like another.
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-
 /// A password.
 pub(crate) struct Password(Zeroizing<String>);
 
@@ -33,17 +28,9 @@ impl Password {
         &self.0
     }
 
-    /// 18 letters and digits in three groups: 90 bits from the operating system's random source.
+    /// A strong one from the operating system's random source.
     pub(crate) fn generate() -> Self {
-        let bytes = Zeroizing::new(shudao_vault::suite::random::<18>());
-        let mut text = Zeroizing::new(String::with_capacity(20));
-        for (place, byte) in bytes.iter().enumerate() {
-            if place == 6 || place == 12 {
-                text.push('-');
-            }
-            text.push(char::from(ALPHABET[usize::from(byte & 31)]));
-        }
-        Self(text)
+        Self(passphrase::generate_passphrase())
     }
 }
 
@@ -148,7 +135,7 @@ pub(crate) struct NewPassword {
 pub(crate) fn new_password(
     source: &PasswordSource,
     asker: &Asker<'_>,
-    on_weak: impl FnOnce(f64),
+    on_weak: impl FnOnce(u32),
 ) -> Result<NewPassword> {
     let password = match source {
         PasswordSource::Prompt => match asker.ask_new()? {
@@ -157,8 +144,8 @@ pub(crate) fn new_password(
         },
         source => asker.take(source)?,
     };
-    let strength = strength_bits(password.as_str());
-    if strength < STRENGTH_BITS_MIN {
+    let strength = passphrase::passphrase_strength_bits(password.as_str());
+    if strength < passphrase::WEAK_BELOW_BITS {
         on_weak(strength);
     }
     Ok(NewPassword { password, generated: false })
@@ -262,35 +249,6 @@ fn no_password() -> Failure {
     Failure::usage(Problem::NoPassword {}, Hint::GivePassword {})
 }
 
-/// Whether a letter belongs to a class.
-type Class = fn(char) -> bool;
-
-/// A generous estimate of a password's strength in bits: what guessing it letter by letter from the classes of letters
-/// it uses would cost, where repeated letters and runs such as `abc` or `321` count a quarter.
-pub(crate) fn strength_bits(password: &str) -> f64 {
-    let classes: [(Class, f64); 5] = [
-        (|c| c.is_ascii_lowercase(), 26.0),
-        (|c| c.is_ascii_uppercase(), 26.0),
-        (|c| c.is_ascii_digit(), 10.0),
-        (|c| c.is_ascii() && !c.is_ascii_alphanumeric(), 33.0),
-        (|c| !c.is_ascii(), 2000.0),
-    ];
-    let pool: f64 = classes.iter().filter(|(is, _)| password.chars().any(is)).map(|(_, size)| size).sum();
-    if pool == 0.0 {
-        return 0.0;
-    }
-    let mut previous = None;
-    let letters: f64 = password
-        .chars()
-        .map(|c| {
-            let near = previous.is_some_and(|p: char| (p as u32).abs_diff(c as u32) <= 1);
-            previous = Some(c);
-            if near { 0.25 } else { 1.0 }
-        })
-        .sum();
-    letters * pool.log2()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,26 +283,6 @@ mod tests {
         assert_eq!(run("printf 'secret\\nmore'").unwrap(), "secret");
         assert_eq!(run("echo secret; exit 3").unwrap_err().exit(), Exit::Failed);
         assert_eq!(run("true").unwrap_err().exit(), Exit::Usage);
-    }
-
-    #[test]
-    fn generated_passwords_are_strong_and_differ() {
-        let (one, two) = (Password::generate(), Password::generate());
-        assert_eq!(one.as_str().len(), 20);
-        assert_ne!(one.as_str(), two.as_str());
-        assert_eq!(ALPHABET.iter().collect::<std::collections::BTreeSet<_>>().len(), 32);
-    }
-
-    #[test]
-    fn weak_passwords_are_told_from_strong_ones() {
-        for weak in
-            ["", "tiger", "password1", "aaaaaaaaaaaaaaaaaaaaaaaa", "abcdefghijklmnop", "12345678901234567890"]
-        {
-            assert!(strength_bits(weak) < STRENGTH_BITS_MIN, "{weak}");
-        }
-        for strong in ["correct horse battery staple", "kq7zx-m2vw9-trh4p", "难于上青天蜀道之"] {
-            assert!(strength_bits(strong) >= STRENGTH_BITS_MIN, "{strong}");
-        }
     }
 
     #[test]

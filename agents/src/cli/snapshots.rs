@@ -6,7 +6,7 @@ use super::args::{AccessArgs, SelectArgs};
 use super::context::Context;
 use super::engine::{self, Opening};
 use super::failure::{Exit, Result};
-use super::messages::Label;
+use super::messages::{Label, Notice};
 use super::path::escaped;
 use super::report::{SnapshotLine, Totals};
 use super::show::{self, Side, Table};
@@ -24,6 +24,9 @@ pub(crate) async fn run(ctx: &Context, args: SnapshotsArgs) -> Result<Exit> {
     let access = ctx.access(&args.access)?;
     let vault = engine::open(ctx, &access, Opening::WithKey).await?;
     let snapshots = engine::snapshots(ctx, &vault, &ctx.selection(&args.select)).await?;
+    if snapshots.is_empty() {
+        ctx.output.notice(&Notice::NoSnapshots {});
+    }
     print(ctx, &snapshots)?;
     ctx.summary(&Totals::default(), &serde_json::json!({ "snapshots": snapshots.len() }))?;
     Ok(Exit::Done)

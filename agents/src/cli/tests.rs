@@ -52,6 +52,7 @@ fn only_commands_that_work_are_there() {
         "shudao vault key list",
         "shudao vault key remove",
         "shudao vault key rotate",
+        "shudao vault key identity",
         "shudao backup",
         "shudao snapshots",
         "shudao ls",
@@ -86,7 +87,14 @@ fn what_is_typed_is_accepted_or_refused_as_documented() {
         "cat 12abcdef a/b",
         "restore latest --to d --include a --exclude b",
         "restore latest --to d --in-place --delete --yes",
+        "vault key identity f --json",
         "verify latest d",
+        "verify latest --json d",
+        "verify --json latest --source s d -q",
+        "diff 12ab --json latest",
+        "cat 12ab --lang en a",
+        "ls latest --long a",
+        "forget 12ab --yes 34cd",
         "check --sample 5%",
         "check --names --vault /v",
         "hold latest --release",
@@ -102,8 +110,16 @@ fn what_is_typed_is_accepted_or_refused_as_documented() {
         let parsed = Cli::try_parse_from(std::iter::once("shudao").chain(line.split(' ')));
         assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
     }
-    let root = format!("verify --root {} d", "ab".repeat(32));
-    assert!(Cli::try_parse_from(std::iter::once("shudao").chain(root.split(' '))).is_ok());
+    let root = "ab".repeat(32);
+    for (line, is_accepted) in [
+        (format!("verify --root {root} d"), true),
+        (format!("verify d --json --root {root}"), true),
+        (format!("verify latest --root {root} d"), false),
+        (format!("verify --root {root}"), false),
+    ] {
+        let parsed = Cli::try_parse_from(std::iter::once("shudao").chain(line.split(' ')));
+        assert_eq!(parsed.is_ok(), is_accepted, "{line}");
+    }
     let refused = [
         "",
         "vault init",
@@ -121,7 +137,10 @@ fn what_is_typed_is_accepted_or_refused_as_documented() {
         "restore latest",
         "restore latest --to d --delete",
         "restore latest --to d --yes",
+        "vault key identity",
+        "verify",
         "verify latest",
+        "verify latest d e",
         "verify --root 12ab d",
         "check --names --read-data",
         "check --sample 5",

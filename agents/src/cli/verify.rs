@@ -1,5 +1,6 @@
 //! `shudao verify`
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,10 +8,10 @@ use clap::Args;
 use super::args::{AccessArgs, SelectArgs};
 use super::context::Context;
 use super::engine::{self, Opening};
-use super::failure::{Exit, Result};
-use super::messages::Notice;
-use super::parse::SnapshotName;
-use super::path::RawPath;
+use super::failure::{Exit, Failure, Result};
+use super::messages::{Hint, Notice, Problem};
+use super::parse::{PREFIX_DIGITS_MIN, SnapshotName};
+use super::path::{RawPath, escaped};
 use super::request::{SnapshotChoice, VerifyAgainst, VerifyRequest};
 use super::{diff, show};
 
@@ -18,18 +19,16 @@ use super::{diff, show};
 ///
 /// What the snapshot's own rules left out is left out here too, and counted.
 #[derive(Debug, Args)]
-#[command(
-    allow_missing_positional = true,
-    override_usage = "shudao verify [OPTIONS] SNAP DIR\n       \
-    shudao verify --root HEX DIR"
-)]
+#[command(override_usage = "shudao verify [OPTIONS] SNAP DIR\n       \
+    shudao verify [OPTIONS] --root HEX DIR")]
 pub(crate) struct VerifyArgs {
-    /// A snapshot's id or the beginning of it, or `latest`
-    #[arg(value_name = "SNAP", required_unless_present = "root", conflicts_with = "root")]
-    snapshot: Option<SnapshotName>,
+    /// A snapshot's id or the beginning of it, or `latest`; with --root only DIR is given
+    // Always there, whatever it means, so that options may stand between the two.
+    #[arg(value_name = "SNAP")]
+    first: OsString,
     /// The live tree
-    #[arg(value_name = "DIR", required = true)]
-    directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "root", conflicts_with = "root")]
+    directory: Option<PathBuf>,
     /// Hold the tree against this manifest root instead of a snapshot; needs no vault and no key
     #[arg(long, value_name = "HEX", value_parser = root)]
     root: Option<[u8; 32]>,
@@ -48,17 +47,28 @@ fn root(text: &str) -> std::result::Result<[u8; 32], String> {
     }
 }
 
+/// The first word as a snapshot's name.
+fn snapshot_name(word: &OsStr) -> Result<SnapshotName> {
+    let text = word.to_string_lossy();
+    text.parse().map_err(|_| {
+        let problem = Problem::NotASnapshotName { name: escaped(&text), digits: PREFIX_DIGITS_MIN };
+        Failure::usage(problem, Hint::ListSnapshots {})
+    })
+}
+
 pub(crate) async fn run(ctx: &Context, args: VerifyArgs) -> Result<Exit> {
-    let (vault, against) = match (args.snapshot, args.root) {
-        (Some(name), _) => {
+    let (vault, against, directory) = match (args.directory, args.root) {
+        (Some(directory), _) => {
+            let name = snapshot_name(&args.first)?;
             let access = ctx.access(&args.access)?;
             let vault = engine::open(ctx, &access, Opening::WithKey).await?;
             let choice = SnapshotChoice { name, selection: ctx.selection(&args.select) };
-            (Some(vault), VerifyAgainst::Snapshot(choice))
+            (Some(vault), VerifyAgainst::Snapshot(choice), directory)
         }
-        (None, root) => (None, VerifyAgainst::Root(root.unwrap_or_default())),
+        // Clap has seen to it that there is a root where there is no second word.
+        (None, root) => (None, VerifyAgainst::Root(root.unwrap_or_default()), args.first.into()),
     };
-    let request = VerifyRequest { against, directory: args.directory };
+    let request = VerifyRequest { against, directory };
     let summary = {
         let (progress, _drawn) = ctx.progress();
         engine::verify(ctx, vault.as_ref(), &request, &mut |line| diff::print(ctx, &line), &progress).await?

@@ -11,6 +11,7 @@ mod incremental;
 mod output;
 mod over_s3;
 mod proof;
+mod quickstart;
 mod roles;
 mod roundtrip;
 mod scale;

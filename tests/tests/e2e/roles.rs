@@ -79,6 +79,36 @@ fn a_keeper_checks_and_lists_but_cannot_read_content() {
 }
 
 #[test]
+fn an_identity_made_here_opens_the_vault_for_its_holder_and_replaces_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Vaultbox::new();
+    let source = place.dir("source");
+    plant_small(&source, 1);
+    place.owner.backup(&source).ok();
+    let (identity, public) = (place.path("identity"), place.path("identity.pub"));
+    let made = place.owner.shudao(["vault", "key", "identity"]).arg(&identity).run().ok();
+    assert_eq!(made.stdout, std::fs::read(&public).unwrap(), "stdout is the public line");
+    assert_eq!(std::fs::metadata(&identity).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = std::fs::read_to_string(&identity).unwrap();
+    assert!(!made.mentions(secret.trim()), "the secret half is shown nowhere");
+
+    place.owner.shudao(["vault", "key", "identity"]).arg(&identity).run().exits(2).says("identity");
+    std::fs::remove_file(&identity).unwrap();
+    place.owner.shudao(["vault", "key", "identity"]).arg(&identity).run().exits(2).says("identity.pub");
+    assert!(!identity.exists(), "half a pair is not left behind");
+    std::fs::write(&identity, &secret).unwrap();
+
+    place.owner.shudao(["vault", "key", "add", "--role", "owner", "--recipient"]).arg(&public).run().ok();
+    let mut holder = place.other_machine("holder");
+    holder.password = "not the password".into();
+    let target = place.path("target");
+    let restore = holder.shudao(["restore", "latest", "--to"]).arg(&target);
+    restore.clone().run().exits(12);
+    restore.arg("--identity").arg(&identity).run().ok();
+    shudao_tests::compare::same(&source, &target);
+}
+
+#[test]
 fn a_removed_key_opens_nothing_and_the_others_still_do() {
     let place = Vaultbox::new();
     let source = place.dir("source");

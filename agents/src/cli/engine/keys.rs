@@ -1,8 +1,8 @@
 //! What a vault is, how it is, and who may open it.
 
 use shudao_vault::id::{SlotId, WriterId};
-use shudao_vault::keys::recipient;
 use shudao_vault::keys::slot::{Lock, Method};
+use shudao_vault::keys::{passphrase, recipient};
 use shudao_vault::suite::KdfCost;
 use shudao_vault::vault::{KeyFacts, Vault};
 use shudao_vault::{Error, Kind};
@@ -25,6 +25,7 @@ pub(crate) async fn info(_ctx: &Context, vault: &OpenVault) -> Result<VaultInfo>
     let state = replica.state();
     Ok(VaultInfo {
         vault: replica.vault_id().to_hex(),
+        owner_key: passphrase::fingerprint(replica.file()),
         format_version: replica.file().format,
         suite: replica.file().suite.clone(),
         created: replica.born().await?,

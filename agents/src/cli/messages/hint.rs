@@ -37,6 +37,9 @@ super::messages! {
         GiveRightKey {}
             "check the password, the identity or the shares; `shudao vault info` shows which vault this is"
             "请检查口令、身份密钥或份额；`shudao vault info` 可查看这是哪个保管库"
+        IdentityNewFile {}
+            "name a file that does not exist yet, nor with .pub behind its name, in a directory where you may write"
+            "请指定一个尚不存在的文件（加 .pub 的文件名也不能存在），且所在目录可写"
         InitOrCorrectAddress {}
             "correct the address, or make a vault there with `shudao vault init`"
             "请更正地址，或用 `shudao vault init` 在该处创建保管库"
@@ -64,6 +67,9 @@ super::messages! {
         UseEmptyOrInPlace {}
             "name an empty directory, or write into this one with --in-place"
             "请指定空目录，或用 --in-place 写入该目录"
+        UseOrMoveVault {}
+            "use the vault that is there, or name another place; `shudao vault info` shows what it is"
+            "请使用该处已有的保管库，或指定其他位置；`shudao vault info` 可查看详情"
         UseOtherStore {}
             "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
             "请使用支持条件写入的存储，例如 S3 或本地路径"

@@ -9,6 +9,15 @@ super::messages! {
         Warning { text: String }
             "warning: {text}"
             "警告：{text}"
+        Error { text: String }
+            "error: {text}"
+            "错误：{text}"
+        Because { text: String }
+            "  because: {text}"
+            "  原因：{text}"
+        Hint { text: String }
+            "hint: {text}"
+            "提示：{text}"
         Stopping {}
             "Stopping: what has begun is being finished. A second signal ends at once."
             "正在停止：已开始的工作正在收尾。再次发送信号将立即结束。"
@@ -25,8 +34,8 @@ super::messages! {
         PromptNewPasswordAgain {}
             "The same again: "
             "请再次输入："
-        WeakPassword { bits: u64 }
-            "the password is weak: about {bits} bits, and whoever copies the vault can guess at leisure; generated ones have 90"
+        WeakPassword { bits: u32 }
+            "the password is weak: about {bits} bits, and whoever copies the vault can guess at leisure; a generated one has 90"
             "口令强度不足：约 {bits} 位，任何取得保管库副本的人都可以从容猜测；自动生成的口令有 90 位"
         GeneratedPassword { password: String }
             "The password, shown only this once: {password}"
@@ -57,6 +66,9 @@ super::messages! {
         InfoVault { vault: String }
             "vault         {vault}"
             "保管库        {vault}"
+        InfoOwner { key: String }
+            "owner's key   {key}"
+            "所有者密钥    {key}"
         InfoFormat { version: u8, suite: String }
             "format        version {version}, suite {suite}"
             "格式          版本 {version}，算法套件 {suite}"
@@ -90,6 +102,9 @@ super::messages! {
         ShareWritten { path: String }
             "Wrote {path}: give it to one holder and remove it here."
             "已写入 {path}：请交给一位持有人，并从此处删除。"
+        IdentityWritten { secret: String, public: String }
+            "Wrote {secret}, which opens what is sealed to it: let nobody have it, and keep a copy. {public} may be given to anybody; `shudao vault key add --recipient` takes it."
+            "已写入 {secret}：它可开启为其封装的密钥，请勿交给任何人，并另存副本。{public} 可以公开，供 `shudao vault key add --recipient` 使用。"
         KeyRemoved { key: String }
             "Removed key {key}."
             "已删除密钥 {key}。"
@@ -122,6 +137,9 @@ super::messages! {
             "Dry run: nothing was stored."
             "试运行：未存储任何数据。"
 
+        NoSnapshots {}
+            "No snapshot yet, or none that this selection and this key can see."
+            "尚无快照，或按所选条件和当前密钥看不到任何快照。"
         DiffSummary { added: String, removed: String, changed: String, metadata: String }
             "{added} added, {removed} removed, {changed} changed, {metadata} with other metadata only."
             "新增 {added}，移除 {removed}，变更 {changed}，仅元数据不同 {metadata}。"

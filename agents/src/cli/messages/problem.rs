@@ -1,18 +1,56 @@
 //! What went wrong: the sentence behind `error:`.
 
+use shudao_vault::Kind;
+
 super::messages! {
     /// What went wrong. Begins with a small letter and has no full stop, for it stands behind `error:`.
     #[derive(Debug, Clone, PartialEq)]
     Problem {
         Engine { text: String }
             "{text}"
+            "执行失败：{text}"
+        VaultNoVault { text: String }
             "{text}"
+            "没有保管库：{text}"
+        VaultWrongKey { text: String }
+            "{text}"
+            "密钥不符：{text}"
+        VaultForbidden { text: String }
+            "{text}"
+            "权限不足：{text}"
+        VaultDamaged { text: String }
+            "{text}"
+            "数据已损坏：{text}"
+        VaultMissing { text: String }
+            "{text}"
+            "缺少对象：{text}"
+        VaultInput { text: String }
+            "{text}"
+            "输入有误：{text}"
+        VaultUnavailable { text: String }
+            "{text}"
+            "存储暂不可用：{text}"
+        VaultFull { text: String }
+            "{text}"
+            "空间不足：{text}"
+        VaultConflict { text: String }
+            "{text}"
+            "与其他操作冲突：{text}"
+        VaultUnsupported { text: String }
+            "{text}"
+            "不支持：{text}"
+        VaultBug { text: String }
+            "{text}"
+            "内部错误：{text}"
         SeveralSources { sources: String }
             "`latest` is ambiguous: the vault holds several sources ({sources})"
             "`latest` 不明确：保管库中有多个数据源（{sources}）"
         NoSnapshot {}
             "no snapshot matches"
             "没有匹配的快照"
+        NotASnapshotName { name: String, digits: usize }
+            "{name:?} names no snapshot: expected `latest` or at least {digits} hexadecimal digits of an id"
+            "{name:?} 不是快照名称：应为 `latest`，或编号的至少 {digits} 位十六进制数字"
         NoSuchPath { path: String, snapshot: String }
             "there is no {path:?} in snapshot {snapshot}"
             "快照 {snapshot} 中没有 {path:?}"
@@ -101,6 +139,9 @@ super::messages! {
         WriteShare { path: String }
             "write the share {path}"
             "写入密钥份额 {path} 失败"
+        WriteIdentity { path: String }
+            "write the identity {path}"
+            "写入身份密钥 {path} 失败"
         AfterNeedsWriter {}
             "--after is for the role writer only"
             "--after 只适用于 writer 角色"
@@ -139,5 +180,24 @@ super::messages! {
         QuickStep { command: String, status: String }
             "this command of the tour failed ({status}): {command}"
             "演示中的命令失败（{status}）：{command}"
+    }
+}
+
+impl Problem {
+    /// What the vault says, which is English, behind its kind where the language is another.
+    pub(crate) fn of_vault(kind: Kind, text: String) -> Self {
+        match kind {
+            Kind::NoVault => Self::VaultNoVault { text },
+            Kind::WrongKey => Self::VaultWrongKey { text },
+            Kind::Forbidden => Self::VaultForbidden { text },
+            Kind::Damaged => Self::VaultDamaged { text },
+            Kind::Missing => Self::VaultMissing { text },
+            Kind::Input => Self::VaultInput { text },
+            Kind::Unavailable => Self::VaultUnavailable { text },
+            Kind::Full => Self::VaultFull { text },
+            Kind::Conflict => Self::VaultConflict { text },
+            Kind::Unsupported => Self::VaultUnsupported { text },
+            Kind::Bug => Self::VaultBug { text },
+        }
     }
 }

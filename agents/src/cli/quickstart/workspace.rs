@@ -116,7 +116,7 @@ mod tests {
         let environment = Environment::of(&[("TMPDIR", above.to_str().unwrap())]);
         let work = Workspace::create(&environment, Path::new("/usr")).unwrap();
         assert_eq!(std::fs::metadata(&work.root).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(std::fs::read_to_string(work.at("password")).unwrap().len(), 21);
+        assert_eq!(std::fs::read_to_string(work.at("password")).unwrap().len(), 24);
         work.remove().unwrap();
         assert!(!Path::new(&work.root).exists());
         assert_eq!(Workspace::create(&environment, &above).unwrap_err().exit(), Exit::Usage);

@@ -74,6 +74,8 @@ pub(crate) struct InitReport {
 pub(crate) struct VaultInfo {
     /// The vault's id.
     pub(crate) vault: String,
+    /// Fingerprint of the key that its owner signs with, as the recovery kit shows it.
+    pub(crate) owner_key: String,
     /// Version of its format.
     pub(crate) format_version: u8,
     /// Its cryptographic suite.

@@ -24,6 +24,7 @@ pub(crate) async fn run(ctx: &Context, args: InfoArgs) -> Result<Exit> {
     let info = engine::info(ctx, &vault).await?;
     let lines = [
         Notice::InfoVault { vault: info.vault.clone() },
+        Notice::InfoOwner { key: info.owner_key.clone() },
         Notice::InfoFormat { version: info.format_version, suite: escaped(&info.suite) },
         Notice::InfoCreated { time: show::time(info.created, &ctx.zone) },
         Notice::InfoCounts { keys: info.keys, snapshots: info.snapshots },

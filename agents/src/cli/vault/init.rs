@@ -1,8 +1,6 @@
 //! `shudao vault init`
 
-use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::engine;
 use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Notice, Problem};
+use crate::cli::new_file::NewFile;
 use crate::cli::path::{RawPath, escaped};
 use crate::cli::report::{ReplicaState, Totals};
 use crate::cli::request::InitRequest;
@@ -43,7 +42,7 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
     let vault = ctx.named_vault(&args.replicas)?;
     let replica = resolve::one_replica(&vault.replicas)?.to_owned();
     // Made before the vault, so that no vault stands whose kit has no place to go.
-    let kit = args.recovery_kit.as_deref().map(KitFile::create).transpose()?;
+    let kit = args.recovery_kit.as_deref().map(create_kit).transpose()?;
     let source = resolve::password(&ctx.environment, &vault.config);
     let password = ctx.new_password(&source)?;
     if args.trust_writers {
@@ -59,13 +58,17 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         state_dir: resolve::state_dir(&ctx.environment)?,
         cloud: ctx.environment.with_prefix("AWS_"),
     };
-    let report = engine::init(ctx, request).await?;
+    let report = engine::init(ctx, request).await.map_err(|failure| match failure.exit() {
+        Exit::Conflict => failure.with_hint(Hint::UseOrMoveVault {}),
+        _ => failure,
+    })?;
     if let Some(password) = shown_password {
         ctx.output.secret(&Notice::GeneratedPassword { password: password.to_string() });
     }
-    if let (Some(kit), Some(text)) = (kit, &report.recovery_kit) {
-        let path = RawPath::from(kit.path.as_path()).to_string();
-        kit.finish(text)?;
+    if let (Some(mut kit), Some(text)) = (kit, &report.recovery_kit) {
+        let path = RawPath::from(kit.path()).to_string();
+        kit.write(text.as_bytes()).map_err(|error| kit_failed(kit.path(), Exit::Failed, &error))?;
+        kit.keep();
         ctx.output.notice(&Notice::RecoveryKitWritten { path });
         if std::io::stderr().is_terminal() {
             ctx.output.notice(&Notice::Plain { text: text.to_string() });
@@ -77,58 +80,12 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The recovery kit's file: new, readable by its owner only, and gone again unless the kit was written.
-struct KitFile {
-    path: PathBuf,
-    file: Option<File>,
+/// The recovery kit's file, readable by its owner only.
+fn create_kit(path: &Path) -> Result<NewFile> {
+    NewFile::create(path, 0o600).map_err(|error| kit_failed(path, Exit::Usage, &error))
 }
 
-impl KitFile {
-    fn create(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        match file {
-            Ok(file) => Ok(Self { path: path.to_owned(), file: Some(file) }),
-            Err(error) => Err(Self::failed(path, Exit::Usage, &error)),
-        }
-    }
-
-    fn finish(mut self, text: &str) -> Result<()> {
-        let Some(mut file) = self.file.take() else { return Ok(()) };
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(|error| Self::failed(&self.path, Exit::Failed, &error))
-    }
-
-    fn failed(path: &Path, exit: Exit, error: &std::io::Error) -> Failure {
-        let problem = Problem::WriteRecoveryKit { path: RawPath::from(path).to_string() };
-        Failure::new(exit, problem, Hint::RecoveryKitNewFile {}).because(error)
-    }
-}
-
-impl Drop for KitFile {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // An empty file that cannot be removed does no harm.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_kit_file_is_private_new_and_gone_unless_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("kit");
-        drop(KitFile::create(&path).unwrap());
-        assert!(!path.exists());
-        KitFile::create(&path).unwrap().finish("words").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "words");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(KitFile::create(&path).err().unwrap().exit(), Exit::Usage);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "words");
-    }
+fn kit_failed(path: &Path, exit: Exit, error: &std::io::Error) -> Failure {
+    let problem = Problem::WriteRecoveryKit { path: RawPath::from(path).to_string() };
+    Failure::new(exit, problem, Hint::RecoveryKitNewFile {}).because(error)
 }

@@ -1,4 +1,4 @@
-//! `shudao vault key`: add, list, remove, rotate.
+//! `shudao vault key`: add, list, remove, rotate, identity.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use shudao_vault::keys::Role;
 
+use super::identity::{self, IdentityArgs};
 use crate::cli::args::AccessArgs;
 use crate::cli::context::Context;
 use crate::cli::engine::{self, OpenVault, Opening};
@@ -34,6 +35,7 @@ enum KeyCommand {
     List(KeyListArgs),
     Remove(KeyRemoveArgs),
     Rotate(KeyRotateArgs),
+    Identity(IdentityArgs),
 }
 
 /// Add a key.
@@ -103,6 +105,7 @@ pub(crate) async fn run(ctx: &Context, args: KeyArgs) -> Result<Exit> {
         KeyCommand::List(args) => list(ctx, args).await,
         KeyCommand::Remove(args) => remove(ctx, args).await,
         KeyCommand::Rotate(args) => rotate(ctx, args).await,
+        KeyCommand::Identity(args) => identity::run(ctx, &args),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `shudao vault`: make a vault, look at it, manage its keys.
 
+mod identity;
 mod info;
 mod init;
 mod key;
