@@ -125,8 +125,7 @@ pub(crate) async fn is_equal_to(vault: &Vault, snapshot: &SnapshotId, directory:
     let live = tokio::task::spawn_blocking(move || {
         let live = LiveTree::read(&[&directory], &LiveOptions::default()).unwrap();
         let mut hasher = RootHasher::new();
-        let mut comparison =
-            compare(expected, live, Comparison::default(), |portable| hasher.push(portable));
+        let mut comparison = compare(expected, live, Comparison::default(), |portable| hasher.push(portable));
         let findings: Vec<Finding> = comparison.by_ref().map(|finding| finding.unwrap()).collect();
         let counts = comparison.counts();
         drop(comparison);
