@@ -9,12 +9,14 @@
 //! | [`oddities`], [`content`] | trees to back up |
 //! | [`compare`] | whether two trees are equal, by rsync, find, getfacl, getcap, du and b3sum |
 //! | [`disk`] | small file systems that fill up |
+//! | [`clock`] | waiting until files have settled |
 //! | [`s3`], [`fault`], [`moto`] | S3 over loopback: one server in this process, which can misbehave, and one of another make |
 //!
 //! Everything here panics with a sentence when something is missing or wrong: nothing is skipped in silence.
 
 pub mod binary;
 pub mod client;
+pub mod clock;
 pub mod compare;
 pub mod content;
 pub mod disk;

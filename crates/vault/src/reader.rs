@@ -207,7 +207,9 @@ pub fn frame_key(place: &Location) -> FrameKey {
 
 /// Whether a writer may deduplicate against what stands at `place` without reading it.
 ///
-/// `trusted` are the writers whose word counts: itself and, for metadata, its named predecessors.
+/// `trusted` are the writers whose word counts: itself and, for metadata, its named predecessors. Of anybody else's
+/// chunks both the pack and the segment must be vouched for: a pack that was read and is good still has no say in what
+/// a later segment claims about it.
 pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[WriterId]) -> bool {
     if state.bad(&place.key, u64::from(place.counter)) {
         return false;
@@ -216,7 +218,7 @@ pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[Write
         return true;
     }
     place.pack_kind.space() == ChunkSpace::Content
-        && (state.config().trust_writers || state.vouched(&place.pack))
+        && (state.config().trust_writers || (state.vouched(&place.pack) && state.vouched(&place.segment)))
 }
 
 /// Least recently used frames, bounded by their plain bytes.

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{
-    KeyId, PackId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
+    KeyId, ObjectId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
 };
 use crate::index::Index;
 use crate::keys::slot::{Lock, Unlock, open_slot};
@@ -253,10 +253,11 @@ impl Vault {
         publish(&mut self.replica, &self.ring, now, Body::Release(snapshot)).await
     }
 
-    /// Declares packs read and found good, so that every writer may deduplicate against them. Owner only.
-    pub async fn vouch(&mut self, packs: &[PackId], now: Timestamp) -> Result<()> {
+    /// Declares packs read and found good, and segments whose every claim was found true, so that every writer may
+    /// deduplicate against what these segments say of these packs. Owner only.
+    pub async fn vouch(&mut self, objects: &[ObjectId], now: Timestamp) -> Result<()> {
         let state = self.replica.state();
-        let fresh: Vec<_> = packs.iter().filter(|pack| !state.vouched(pack)).copied().collect();
+        let fresh: Vec<_> = objects.iter().filter(|object| !state.vouched(object)).copied().collect();
         for part in log::parts(&fresh) {
             publish(&mut self.replica, &self.ring, now, Body::Vouch(part.to_vec())).await?;
         }

@@ -1,20 +1,10 @@
 //! The second backup reads what changed and nothing else, and misses nothing.
 
-use std::time::{Duration, Instant};
-
+use shudao_tests::clock::settle;
 use shudao_tests::compare::same;
 use shudao_tests::content::{plant_small, put, put_noise};
 use shudao_tests::oddities::set_mtime;
 use shudao_tests::vaultbox::Vaultbox;
-
-/// Waits until every file written so far has settled: its last change lies longer back than the two seconds within
-/// which a scan does not trust a file system's clock. That clock is the system's, so nothing else can be waited for.
-fn settle() {
-    let settled = Instant::now() + Duration::from_millis(2_300);
-    while let Some(left) = settled.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
-    }
-}
 
 #[test]
 fn an_unchanged_tree_is_not_read_again_and_rescan_reads_it() {

@@ -68,7 +68,7 @@ impl Batch {
         for ((_, frame, offset), length) in self.chunks.range((*id, 0, 0)..=(*id, u32::MAX, u32::MAX)) {
             let Some((_, segment)) = self.coverage.of_frame(*frame) else { continue };
             let chunk = ChunkRecord { id: *id, frame: *frame, offset: *offset, length: *length };
-            Location::collect(&chunk, &self.frames[*frame as usize], segment.author, space, found);
+            Location::collect(&chunk, &self.frames[*frame as usize], segment, space, found);
         }
     }
 }

@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use batch::Batch;
+use coverage::Covered;
 use directory::CacheDirectory;
 use page_cache::PageCache;
 use record::{ChunkRecord, FrameRecord};
@@ -66,6 +67,8 @@ pub struct Location {
     pub writer: WriterId,
     /// Who signed the segment that says all this.
     pub author: WriterId,
+    /// That segment.
+    pub segment: SegmentId,
 }
 
 impl Location {
@@ -73,7 +76,7 @@ impl Location {
     fn collect(
         chunk: &ChunkRecord,
         frame: &FrameRecord,
-        author: WriterId,
+        segment: &Covered,
         space: ChunkSpace,
         found: &mut Vec<Self>,
     ) {
@@ -88,7 +91,8 @@ impl Location {
             offset: chunk.offset,
             length: chunk.length,
             writer: frame.writer,
-            author,
+            author: segment.author,
+            segment: segment.id,
         };
         if frame.kind.space() == space && !found.contains(&location) {
             found.push(location);

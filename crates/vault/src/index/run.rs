@@ -255,7 +255,7 @@ impl Run {
         let ordinal = u64::from(chunk.frame);
         let page = self.page(self.counts.frames().first_page + ordinal / FrameRecord::PER_PAGE, cache)?;
         let frame = FrameRecord::in_page(page.as_slice(), (ordinal % FrameRecord::PER_PAGE) as usize)?;
-        Location::collect(chunk, &frame, segment.author, space, found);
+        Location::collect(chunk, &frame, segment, space, found);
         Ok(())
     }
 

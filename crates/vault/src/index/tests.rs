@@ -71,6 +71,7 @@ fn expected(segments: &[&Segment], id: &ChunkId, space: ChunkSpace) -> Vec<Locat
                     length: chunk.length,
                     writer: frame.writer,
                     author: segment.clear.author,
+                    segment: segment.clear.id,
                 });
             }
         }

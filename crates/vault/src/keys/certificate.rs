@@ -49,7 +49,7 @@ impl Rights {
     pub const FORGET_EXPIRED: Self = Self(1 << 12);
     /// Forget any snapshot.
     pub const FORGET: Self = Self(1 << 13);
-    /// Vouch for packs.
+    /// Vouch for packs and segments.
     pub const VOUCH: Self = Self(1 << 14);
 
     const KNOWN: u32 = (1 << 15) - 1;

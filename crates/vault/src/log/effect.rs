@@ -1,6 +1,6 @@
 //! What a valid entry changes. Judging is done: nothing here can fail.
 
-use crate::id::{KeyId, PackId, ReplicaId, SessionId, SnapshotId, WriterId};
+use crate::id::{KeyId, ObjectId, ReplicaId, SessionId, SnapshotId, WriterId};
 use crate::keys::Certificate;
 use crate::log::config::Config;
 use crate::log::state::{Session, SessionState, Standing, State, Visible};
@@ -30,7 +30,7 @@ pub(super) enum Effect {
     Commit { snapshot: SnapshotId, visible: Visible },
     Forget(Vec<SnapshotId>),
     Hold { snapshot: SnapshotId, serial: u64, held: bool },
-    Vouch(Vec<PackId>),
+    Vouch(Vec<ObjectId>),
     Bad(Vec<(KeyId, u64)>),
     Key { subject: Subject, serial: u64, standing: Standing, certificate: Option<Certificate> },
     Config { config: Config, serial: u64 },
@@ -74,8 +74,8 @@ impl State {
                 self.serial = self.serial.max(serial);
                 if held { OpKind::Hold } else { OpKind::Release }
             }
-            Effect::Vouch(packs) => {
-                self.vouched.extend(packs);
+            Effect::Vouch(objects) => {
+                self.vouched.extend(objects);
                 OpKind::Vouch
             }
             Effect::Bad(frames) => {

@@ -274,9 +274,9 @@ impl State {
         };
         match body {
             Body::Commit(_) => rule("a commit statement needs its session"),
-            Body::Vouch(packs) => {
-                need(rights.allow(Rights::VOUCH), "vouch for packs")?;
-                Ok(Effect::Vouch(packs))
+            Body::Vouch(objects) => {
+                need(rights.allow(Rights::VOUCH), "vouch for packs and segments")?;
+                Ok(Effect::Vouch(objects))
             }
             Body::Bad(frames) => {
                 need(rights.allow(Rights::BAD), "report bad frames")?;

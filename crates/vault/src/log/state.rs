@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{
-    KeyId, NeedListId, ObjectId, PackId, ReplicaId, SegmentId, SessionId, SlotId, SnapshotId, SourceId,
-    Timestamp, WriterId,
+    KeyId, NeedListId, ObjectId, ReplicaId, SegmentId, SessionId, SlotId, SnapshotId, SourceId, Timestamp,
+    WriterId,
 };
 use crate::keys::{Certificate, Rights, Role};
 use crate::log::config::Config;
@@ -85,7 +85,8 @@ pub struct State {
     pub(super) forgotten: BTreeSet<SnapshotId>,
     /// Serial of the latest hold or release, and whether it was a hold.
     pub(super) holds: BTreeMap<SnapshotId, (u64, bool)>,
-    pub(super) vouched: BTreeSet<PackId>,
+    /// Packs and segments.
+    pub(super) vouched: BTreeSet<ObjectId>,
     pub(super) bad: BTreeSet<(KeyId, u64)>,
     pub(super) segments: Vec<SegmentId>,
     pub(super) segments_known: BTreeSet<SegmentId>,
@@ -232,9 +233,9 @@ impl State {
         self.holds.get(snapshot).is_some_and(|(_, held)| *held)
     }
 
-    /// Whether an owner vouched for `pack`.
-    pub fn vouched(&self, pack: &PackId) -> bool {
-        self.vouched.contains(pack)
+    /// Whether an owner vouched for this pack or segment.
+    pub fn vouched(&self, object: &ObjectId) -> bool {
+        self.vouched.contains(object)
     }
 
     /// Whether the frame (`key`, `counter`) was found bad.

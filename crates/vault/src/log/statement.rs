@@ -2,9 +2,7 @@
 
 use crate::codec::{Decoder, Encoder};
 use crate::error::{Error, Kind, Result};
-use crate::id::{
-    KeyId, NeedListId, ObjectId, PackId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
-};
+use crate::id::{KeyId, NeedListId, ObjectId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
 use crate::keys::certificate::{signed, split_signature};
 use crate::log::config::Config;
 use crate::log::{ENTRY_BYTES_MAX, LIST_ITEMS_MAX};
@@ -56,7 +54,7 @@ pub enum Body {
     /// It may be forgotten again.
     Release(SnapshotId),
     /// Every frame of these packs was read and is what its directory says.
-    Vouch(Vec<PackId>),
+    Vouch(Vec<ObjectId>),
     /// These frames are bad: their chunks count as absent.
     Bad(Vec<(KeyId, u64)>),
     /// A slot or certificate counts, or no longer does.
@@ -190,7 +188,7 @@ impl Body {
             Self::Hold(snapshot) | Self::Release(snapshot) => {
                 out.raw(&snapshot.0);
             }
-            Self::Vouch(packs) => encode_ids(out, packs)?,
+            Self::Vouch(objects) => encode_ids(out, objects)?,
             Self::Bad(frames) => {
                 check_list(frames)?;
                 out.varint(frames.len() as u64);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use shudao_vault::frame::{FrameName, PlainLength, Scratch, open_frame};
-use shudao_vault::id::{ChunkId, Digest, KeyId, PackId, SegmentId};
+use shudao_vault::id::{ChunkId, Digest, KeyId, ObjectId, PackId, SegmentId, WriterId};
 use shudao_vault::keys::KeyRing;
 use shudao_vault::object::{index_path, pack_path};
 use shudao_vault::pack::{PackContents, PackKind};
@@ -42,8 +42,9 @@ pub enum Selection {
 pub struct DataCheck {
     /// Everything found.
     pub report: CheckReport,
-    /// Content packs of which every byte is right: to be vouched for.
-    pub good: Vec<PackId>,
+    /// Content packs of which every byte is right, and segments that say nothing but the truth about packs that were
+    /// all read and found right: to be vouched for.
+    pub good: Vec<ObjectId>,
     /// Frames that are not what they are said to be: to be declared bad.
     pub bad: Vec<(KeyId, u64)>,
 }
@@ -69,14 +70,18 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
     let mut opened = stream::iter(chosen.iter().copied())
         .map(|id| open_pack(vault, id, claims.packs.get(&id).cloned()))
         .buffered(PACKS_IN_FLIGHT_MAX);
+    let mut right = BTreeSet::new();
     while let Some(outcome) = opened.next().await {
         let outcome = outcome?;
         progress.pack_done(outcome.bytes);
         check.report.counts.objects_read += u64::from(outcome.bytes > 0);
         check.report.counts.bytes_read += outcome.bytes;
         check.report.counts.frames_read += outcome.frames;
-        if outcome.problems.is_empty() && outcome.kind == Some(PackKind::Content) {
-            check.good.push(outcome.id);
+        if outcome.problems.is_empty() {
+            right.insert(outcome.id);
+            if outcome.kind == Some(PackKind::Content) {
+                check.good.push(outcome.id);
+            }
         }
         check.bad.extend(outcome.bad);
         for problem in outcome.problems {
@@ -97,6 +102,7 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
         }
     }
     drop(opened);
+    check.good.extend(claims.segments_about(&right));
     if let Selection::Sample { .. } = selection {
         let clean = CleanSample::of(all.len() as u64, chosen.len() as u64, Confidence::DEFAULT);
         check.report.bound = (!check.report.is_damaged()).then_some(clean);
@@ -115,12 +121,31 @@ fn choose_packs(all: &[PackId], selection: &Selection) -> Vec<PackId> {
     }
 }
 
-/// A chunk as a segment claims it: its frame's key and counter, its offset and length there.
-type Claim = (ChunkId, KeyId, u32, u32, u32);
+/// A chunk as a segment claims it, down to the bytes that a reader would fetch for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Claim {
+    chunk: ChunkId,
+    offset: u32,
+    length: u32,
+    key: KeyId,
+    counter: u32,
+    frame_offset: u64,
+    stored_length: u32,
+    plain_length: u32,
+    writer: WriterId,
+}
+
+impl Claim {
+    /// The frame as the log names it.
+    fn frame(&self) -> (KeyId, u64) {
+        (self.key, u64::from(self.counter))
+    }
+}
 
 /// What all live segments say of each pack.
 #[derive(Debug, Default)]
 struct Claims {
+    segments: Vec<(SegmentId, Vec<PackId>)>,
     packs: BTreeMap<PackId, Arc<Vec<Claim>>>,
 }
 
@@ -129,6 +154,7 @@ impl Claims {
         let state = vault.replica().state();
         let live: Vec<SegmentId> = state.segments_live().to_vec();
         let mut packs: HashMap<PackId, Vec<Claim>> = HashMap::new();
+        let mut segments = Vec::new();
         for id in live {
             let bytes = match read_named(vault.replica().store(), &index_path(&id), &id).await {
                 Ok(bytes) => bytes,
@@ -143,14 +169,32 @@ impl Claims {
             for pack in &segment.clear.packs {
                 packs.entry(pack.id).or_default();
             }
+            segments.push((id, segment.clear.packs.iter().map(|pack| pack.id).collect()));
             for chunk in &segment.chunks {
                 let frame = &segment.frames[chunk.frame as usize];
                 let pack = segment.clear.packs[frame.pack as usize].id;
-                let claim = (chunk.id, frame.key, frame.counter, chunk.offset, chunk.length);
+                let claim = Claim {
+                    chunk: chunk.id,
+                    offset: chunk.offset,
+                    length: chunk.length,
+                    key: frame.key,
+                    counter: frame.counter,
+                    frame_offset: frame.offset,
+                    stored_length: frame.stored_length,
+                    plain_length: frame.plain_length,
+                    writer: frame.writer,
+                };
                 packs.entry(pack).or_default().push(claim);
             }
         }
-        Ok(Self { packs: packs.into_iter().map(|(id, claims)| (id, Arc::new(claims))).collect() })
+        let packs = packs.into_iter().map(|(id, claims)| (id, Arc::new(claims))).collect();
+        Ok(Self { segments, packs })
+    }
+
+    /// The segments that speak of no pack but these, of which every claim was found true.
+    fn segments_about(&self, right: &BTreeSet<PackId>) -> impl Iterator<Item = SegmentId> {
+        let about = |packs: &[PackId]| packs.iter().all(|pack| right.contains(pack));
+        self.segments.iter().filter(move |(_, packs)| about(packs)).map(|(id, _)| *id)
     }
 }
 
@@ -214,7 +258,17 @@ fn open_frames(bytes: &[u8], ring: &KeyRing, claims: &[Claim], outcome: &mut Pac
             let chunk_bytes = &plain[chunk.offset as usize..][..chunk.length as usize];
             let id = ring.chunk_id(header.kind.space(), &Digest::of(chunk_bytes));
             if id == chunk.id {
-                real.insert((id, name.0, frame.counter, chunk.offset, chunk.length));
+                real.insert(Claim {
+                    chunk: id,
+                    offset: chunk.offset,
+                    length: chunk.length,
+                    key: name.0,
+                    counter: frame.counter,
+                    frame_offset: frame.offset,
+                    stored_length: frame.stored_length,
+                    plain_length: frame.plain_length,
+                    writer: frame.writer,
+                });
             } else {
                 outcome
                     .problems
@@ -224,12 +278,11 @@ fn open_frames(bytes: &[u8], ring: &KeyRing, claims: &[Claim], outcome: &mut Pac
         }
     }
     for claim in claims.iter().filter(|claim| !real.contains(*claim)) {
-        let named = (claim.1, u64::from(claim.2));
-        if !outcome.bad.contains(&named) {
+        if !outcome.bad.contains(&claim.frame()) {
             outcome
                 .problems
-                .push(format!("a segment says that it holds chunk {}, which is not so", claim.0.short()));
-            outcome.bad.push(named);
+                .push(format!("a segment says that it holds chunk {}, which is not so", claim.chunk.short()));
+            outcome.bad.push(claim.frame());
         }
     }
     outcome.bad.sort_unstable();
