@@ -30,6 +30,9 @@ super::messages! {
         VaultUnavailable { text: String }
             "{text}"
             "存储暂不可用：{text}"
+        VaultDenied { text: String }
+            "{text}"
+            "存储拒绝了凭据：{text}"
         VaultFull { text: String }
             "{text}"
             "空间不足：{text}"
@@ -194,6 +197,7 @@ impl Problem {
             Kind::Missing => Self::VaultMissing { text },
             Kind::Input => Self::VaultInput { text },
             Kind::Unavailable => Self::VaultUnavailable { text },
+            Kind::Denied => Self::VaultDenied { text },
             Kind::Full => Self::VaultFull { text },
             Kind::Conflict => Self::VaultConflict { text },
             Kind::Unsupported => Self::VaultUnsupported { text },
