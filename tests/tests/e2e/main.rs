@@ -5,6 +5,7 @@ mod codes;
 mod damage;
 mod examples;
 mod full_disk;
+mod golden;
 mod harness;
 mod import_rules;
 mod incremental;
