@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TARGET: LazyLock<fn(&[u8]) -> bool> = LazyLock::new(|| {
     let name = std::env::var("SHUDAO_FUZZ_TARGET").expect("SHUDAO_FUZZ_TARGET names the decoder to search");
     shudao_fuzz::target(&name).expect("SHUDAO_FUZZ_TARGET is one of the names in TARGETS")
 });
 
-fuzz_target!(|bytes: &[u8]| TARGET(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    TARGET(bytes);
+});

@@ -22,9 +22,10 @@ const TIME_MAX: Duration = Duration::from_secs(5);
 fn every_decoder_survives_its_corpus_and_mutations_of_it_within_bounds() {
     for (number, (name, run)) in TARGETS.iter().enumerate() {
         let corpus = corpus(name);
-        for input in &corpus {
-            watch(name, *run, input);
-        }
+        // What only one run needs, and memory of the first, is not the decoder's.
+        run(&corpus[0]);
+        let accepted = corpus.iter().filter(|input| watch(name, *run, input)).count();
+        assert!(accepted > 0, "{name} accepts nothing of its corpus: it is stale, make it anew");
         let mut noise = Noise(0x5eed + number as u64);
         for _ in 0..MUTATIONS_PER_TARGET {
             let input = mutate(&corpus, &mut noise);
@@ -53,15 +54,16 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 }
 
 /// Runs a target on one input and fails if it takes too much time or memory. A panic fails by itself.
-fn watch(name: &str, run: fn(&[u8]), input: &[u8]) {
+fn watch(name: &str, run: fn(&[u8]) -> bool, input: &[u8]) -> bool {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
     let start = Instant::now();
-    run(input);
+    let accepted = run(input);
     let (time, bytes) = (start.elapsed(), MEMORY.peak_usage().saturating_sub(before));
     let bytes_max = MEMORY_BYTES_FREE + MEMORY_BYTES_PER_BYTE * input.len();
     assert!(bytes <= bytes_max, "{name} took {bytes} bytes of memory for {}", shown(input));
     assert!(time <= TIME_MAX, "{name} took {time:?} for {}", shown(input));
+    accepted
 }
 
 /// An input in hexadecimal digits, so that it can be added to the corpus.

@@ -53,7 +53,7 @@ pub enum Body {
     Hold(SnapshotId),
     /// It may be forgotten again.
     Release(SnapshotId),
-    /// Every frame of these packs was read and is what its directory says.
+    /// Every frame of these packs was read and is what its directory says; all that these segments claim is so.
     Vouch(Vec<ObjectId>),
     /// These frames are bad: their chunks count as absent.
     Bad(Vec<(KeyId, u64)>),

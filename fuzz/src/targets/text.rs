@@ -1,0 +1,42 @@
+//! What people type or paste.
+
+use shudao_vault::keys::passphrase::{canonical, passphrase_strength_bits};
+use shudao_vault::keys::recipient::{identity_line, parse_identity, parse_recipient, recipient_line};
+use shudao_vault::keys::share::{Share, combine};
+use shudao_vault::store::Address;
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// One share a line, put together as far as they can be.
+pub(crate) fn share(bytes: &[u8]) -> bool {
+    let shares: Vec<Share> = text(bytes).lines().filter_map(|line| line.parse().ok()).collect();
+    combine(&shares).is_ok()
+}
+
+pub(crate) fn recipient(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    parse_recipient(&text).is_ok_and(|public| recipient_line(&public) == text.trim())
+}
+
+pub(crate) fn identity(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    parse_identity(&text).is_ok_and(|secret| identity_line(&secret) == text.trim())
+}
+
+/// What an address shows of itself is an address, and its own.
+pub(crate) fn address(bytes: &[u8]) -> bool {
+    let Ok(address) = Address::parse(&text(bytes)) else { return false };
+    drop(format!("{address:?}"));
+    let shown = address.to_string();
+    drop(Address::parse(&shown));
+    !shown.is_empty()
+}
+
+pub(crate) fn passphrase(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    let once = canonical(&text);
+    assert_eq!(*canonical(&once), *once, "a canonical passphrase is its own canonical form");
+    passphrase_strength_bits(&text) > 0
+}
