@@ -66,5 +66,5 @@ pub(crate) async fn forget(_ctx: &Context, vault: &OpenVault, plan: &ForgetPlan)
     let ids: Vec<SnapshotId> =
         plan.forget.iter().map(|line| line.snapshot.parse()).collect::<shudao_vault::Result<_>>()?;
     vault.opened()?.lock().await.forget(&ids, now()).await?;
-    Ok(Totals { replicas: vec![vault.state(true)], ..Totals::default() })
+    Ok(vault.totals())
 }
