@@ -69,7 +69,7 @@ fn a_wrong_config_is_refused_with_its_line() {
 fn messages_come_in_the_language_that_was_asked_for() {
     let home = tempfile::tempdir().unwrap();
     let output = shudao(home.path(), &["snapshots", "--lang", "zh-CN"]);
-    assert!(stderr(&output).contains("未指定保管库"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("未指定保险库"), "{}", stderr(&output));
 }
 
 #[test]

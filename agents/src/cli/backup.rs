@@ -171,7 +171,7 @@ mod tests {
             [
                 "Source host:/data, compared with snapshot 00112233.",
                 "Files: 2 new, 1 changed, 1,234 unmodified; 0 paths removed.",
-                "Read 12.0 MiB of 2.00 GiB in 2.00 s (6.00 MiB/s); 9.00 MiB were new, 3.00 MiB stored.",
+                "Read 12.0 MiB of 2.00 GiB in 2.00 s (6.00 MiB/s). New to the vault, names included: 9.00 MiB; stored: 3.00 MiB.",
                 "Snapshot 12ab34cd is committed.",
             ]
         );

@@ -47,10 +47,11 @@ pub(crate) async fn run(ctx: &Context, args: CheckArgs) -> Result<Exit> {
     let opening = if depth == CheckDepth::Names { Opening::WithoutKey } else { Opening::WithKey };
     let access = ctx.access(&args.access)?;
     let vault = engine::open(ctx, &access, opening).await?;
-    let summary = {
+    let mut summary = {
         let (progress, _drawn) = ctx.progress();
         engine::check(ctx, &vault, depth, &mut |finding| print(ctx, &finding), &progress).await?
     };
+    summary.totals.replicas = vault.totals().replicas;
     ctx.output.say(&Notice::CheckScope {
         entries: show::count(summary.log_entries),
         snapshots: show::count(summary.snapshots),
@@ -61,7 +62,7 @@ pub(crate) async fn run(ctx: &Context, args: CheckArgs) -> Result<Exit> {
     })?;
     if let (Some(percent), Some(confidence)) = (summary.bad_percent_below, summary.confidence_percent) {
         let packs = show::count(summary.packs_read);
-        ctx.output.say(&Notice::SampleBound { packs, percent, confidence })?;
+        ctx.output.say(&Notice::SampleBound { packs, percent: show::percent_below(percent), confidence })?;
     }
     let exit = if summary.standing > 0 {
         ctx.output.say(&Notice::CheckDamaged { standing: show::count(summary.standing) })?;

@@ -145,12 +145,19 @@ impl Context {
         if !warnings.any() {
             return Exit::Done;
         }
-        self.output.notice(&Notice::DoneNotEverything {
-            unreadable: show::count(warnings.source_unreadable),
-            changed: show::count(warnings.changed_while_read),
-            metadata: show::count(warnings.metadata_not_set),
-            behind: show::count(warnings.replica_behind),
-        });
+        let counted = [
+            (warnings.source_unreadable, Notice::PathsUnreadable {}),
+            (warnings.changed_while_read, Notice::FilesChanged {}),
+            (warnings.metadata_not_set, Notice::MetadataNotSet {}),
+            (warnings.replica_behind, Notice::ReplicasBehind {}),
+        ];
+        let lang = self.output.lang();
+        let what: Vec<_> = counted
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {}", what.text(lang), show::count(*count)))
+            .collect();
+        self.output.notice(&Notice::DoneNotEverything { what: what.join("; ") });
         Exit::Partial
     }
 }

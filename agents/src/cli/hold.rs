@@ -39,7 +39,7 @@ pub(crate) async fn run(ctx: &Context, args: HoldArgs) -> Result<Exit> {
         HoldChange::Release => Notice::Released { snapshot: short },
     })?;
     ctx.output.object("snapshot", &snapshot)?;
-    let totals = Totals { snapshot: Some(snapshot.snapshot.clone()), ..Totals::default() };
+    let totals = Totals { snapshot: Some(snapshot.snapshot.clone()), ..vault.totals() };
     ctx.summary(&totals, &serde_json::json!({ "held": snapshot.held }))?;
     Ok(Exit::Done)
 }

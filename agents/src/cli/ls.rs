@@ -13,7 +13,7 @@ use super::failure::{Exit, Failure, Result};
 use super::messages::{Hint, Problem};
 use super::parse::SnapshotName;
 use super::path::{RawPath, escaped};
-use super::report::{LsLine, Totals};
+use super::report::LsLine;
 use super::request::SnapshotChoice;
 use super::show;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(ctx: &Context, args: LsArgs) -> Result<Exit> {
     let path = args.path.as_deref().map(|path| in_tree(path.as_os_str().as_bytes())).transpose()?;
     let choice = SnapshotChoice { name: args.snapshot, selection: ctx.selection(&args.select) };
     let vault = engine::open(ctx, &access, Opening::WithKey).await?;
-    let (mut entries, mut totals) = (0_u64, Totals::default());
+    let (mut entries, mut totals) = (0_u64, vault.totals());
     let mut sink = |line: LsLine| {
         entries += 1;
         totals.files += u64::from(line.kind == "file");

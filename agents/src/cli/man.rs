@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use super::args::Cli;
 use super::context::Context;
 use super::failure::{Exit, Failure, Result};
-use super::messages::{Hint, Problem};
+use super::messages::{Hint, Notice, Problem};
 use super::path::RawPath;
 
 /// Print the manual page, or write the pages of all commands to a directory
@@ -21,7 +21,10 @@ pub(crate) struct ManArgs {
 
 pub(crate) fn run(ctx: &Context, args: ManArgs) -> Result<Exit> {
     match args.to {
-        Some(dir) => clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| failed(&dir, &error))?,
+        Some(dir) => {
+            clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| failed(&dir, &error))?;
+            ctx.output.notice(&Notice::ManualWritten { dir: RawPath::from(dir.as_path()).to_string() });
+        }
         None => {
             let mut page = Vec::new();
             Man::new(Cli::command()).render(&mut page).expect("writing to memory does not fail");

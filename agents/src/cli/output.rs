@@ -200,7 +200,8 @@ impl Output {
         if self.options.json {
             let _ = self.object("warning", warning);
         } else {
-            let text = format!("{}: {}", warning.path, warning.message);
+            let path = if warning.path.0.is_empty() { ".".to_owned() } else { warning.path.to_string() };
+            let text = format!("{path}: {}", warning.message);
             self.stderr(&Notice::Warning { text }.text(self.options.lang));
         }
     }
@@ -241,6 +242,10 @@ impl Output {
 
     fn stderr(&self, text: &str) {
         self.shared.bars.suspend(|| {
+            // In a file that takes both, what was said before stands before. A stuck writer is not waited for.
+            if let Ok(mut stdout) = self.shared.stdout.try_lock() {
+                let _ = stdout.flush();
+            }
             let _ = writeln!(io::stderr(), "{text}");
         });
     }

@@ -32,6 +32,18 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// An upper bound in percent, rounded up so that it stays true: `57.2`, `0.0988`.
+pub(crate) fn percent_below(percent: f64) -> String {
+    let digits = match percent {
+        10.0.. => 1,
+        1.0.. => 2,
+        0.1.. => 3,
+        _ => 4,
+    };
+    let scale = 10_f64.powi(digits);
+    format!("{:.*}", digits as usize, (percent * scale).ceil() / scale)
+}
+
 /// A count with thin groups of three: `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -177,6 +189,20 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_rounded_up() {
+        for (percent, text) in [
+            (400.0 / 7.0, "57.2"),
+            (99.99, "100.0"),
+            (2.0, "2.00"),
+            (0.5001, "0.501"),
+            (0.098_77, "0.0988"),
+            (0.0, "0.0000"),
+        ] {
+            assert_eq!(percent_below(percent), text);
+        }
+    }
 
     #[test]
     fn bytes_have_three_significant_digits() {

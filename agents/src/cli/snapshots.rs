@@ -8,7 +8,7 @@ use super::engine::{self, Opening};
 use super::failure::{Exit, Result};
 use super::messages::{Label, Notice};
 use super::path::escaped;
-use super::report::{SnapshotLine, Totals};
+use super::report::SnapshotLine;
 use super::show::{self, Side, Table};
 
 /// List the snapshots, oldest first
@@ -28,7 +28,7 @@ pub(crate) async fn run(ctx: &Context, args: SnapshotsArgs) -> Result<Exit> {
         ctx.output.notice(&Notice::NoSnapshots {});
     }
     print(ctx, &snapshots)?;
-    ctx.summary(&Totals::default(), &serde_json::json!({ "snapshots": snapshots.len() }))?;
+    ctx.summary(&vault.totals(), &serde_json::json!({ "snapshots": snapshots.len() }))?;
     Ok(Exit::Done)
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::ExcludeArgs;
 use super::context::Context;
 use super::failure::{Exit, Result};
-use super::messages::{Label, Notice};
+use super::messages::{Label, Lang, Notice};
 use super::path::escaped;
 use super::report::{SurveyGroup, SurveyReport};
 use super::request::SurveyRequest;
@@ -88,6 +88,34 @@ fn headline(report: &SurveyReport) -> [Notice; 4] {
     ]
 }
 
+/// A group's name in the language of messages; in JSON it stays English.
+fn group_name(name: &str, lang: Lang) -> String {
+    let label = match name {
+        "directories" => Label::KindDirectories {},
+        "files" => Label::KindFiles {},
+        "symbolic links" => Label::KindSymlinks {},
+        "pipes" => Label::KindPipes {},
+        "devices" => Label::KindDevices {},
+        "sockets" => Label::KindSockets {},
+        "empty" => Label::SizeEmpty {},
+        "within a day" => Label::AgeDay {},
+        "within a week" => Label::AgeWeek {},
+        "within 30 days" => Label::AgeMonth {},
+        "within a year" => Label::AgeYear {},
+        "older" => Label::AgeOlder {},
+        // Sizes: a word and a figure.
+        _ => {
+            return match name.split_once(' ') {
+                Some(("up", size)) => Notice::SurveyUpTo { size: escaped(size.trim_start_matches("to ")) },
+                Some(("above", size)) => Notice::SurveyAbove { size: escaped(size) },
+                _ => Notice::Plain { text: escaped(name) },
+            }
+            .text(lang);
+        }
+    };
+    label.text(lang)
+}
+
 fn group_table(ctx: &Context, label: &Label, groups: &[SurveyGroup]) -> Table {
     let lang = ctx.output.lang();
     let columns = [
@@ -97,7 +125,7 @@ fn group_table(ctx: &Context, label: &Label, groups: &[SurveyGroup]) -> Table {
     ];
     let mut table = Table::new(columns);
     for group in groups {
-        table.row([escaped(&group.name), show::count(group.count), show::bytes(group.bytes)]);
+        table.row([group_name(&group.name, lang), show::count(group.count), show::bytes(group.bytes)]);
     }
     table
 }

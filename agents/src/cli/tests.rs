@@ -72,7 +72,7 @@ fn only_commands_that_work_are_there() {
 }
 
 #[test]
-fn what_is_typed_as_documented_is_accepted() {
+fn what_is_documented_is_accepted() {
     use clap::Parser;
     let accepted = [
         "vault init /v --recovery-kit k",
@@ -110,6 +110,11 @@ fn what_is_typed_as_documented_is_accepted() {
         let parsed = Cli::try_parse_from(std::iter::once("shudao").chain(line.split(' ')));
         assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
     }
+}
+
+#[test]
+fn a_root_takes_the_place_of_a_snapshot() {
+    use clap::Parser;
     let root = "ab".repeat(32);
     for (line, is_accepted) in [
         (format!("verify --root {root} d"), true),
@@ -123,7 +128,7 @@ fn what_is_typed_as_documented_is_accepted() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_as_usage() {
+fn what_makes_no_sense_is_refused() {
     use clap::Parser;
     let refused = [
         "",

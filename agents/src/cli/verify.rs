@@ -77,7 +77,11 @@ pub(crate) async fn run(ctx: &Context, args: VerifyArgs) -> Result<Exit> {
     let (files, bytes) = (show::count(summary.totals.files), show::bytes(summary.totals.bytes_read));
     let (time, root) = (show::duration(ctx.elapsed()), summary.manifest_root_found.clone());
     let exit = if summary.is_equal() {
-        ctx.output.say(&Notice::VerifyEqual { directory, files, bytes, time, root })?;
+        ctx.output.say(&if summary.totals.warnings.any() {
+            Notice::VerifyEqualAsFarAsRead { directory, files, bytes, time, root }
+        } else {
+            Notice::VerifyEqual { directory, files, bytes, time, root }
+        })?;
         ctx.conclude(&summary.totals)
     } else {
         let count = show::count(summary.differences);

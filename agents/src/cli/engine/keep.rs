@@ -70,5 +70,5 @@ pub(crate) async fn forget(_ctx: &Context, vault: &OpenVault, plan: &ForgetPlan)
     let mut opened = vault.opened()?.lock().await;
     opened.forget(&ids, now()).await?;
     vault.note(&opened)?;
-    Ok(Totals { replicas: vec![vault.state(true)], ..Totals::default() })
+    Ok(vault.totals())
 }

@@ -9,9 +9,10 @@ use shudao_vault::{Error, Kind};
 
 use super::{OpenVault, marks, now};
 use crate::cli::context::Context;
-use crate::cli::failure::Result;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::messages::Hint;
 use crate::cli::report::{
-    KeyAdded, KeyLine, KeyRotated, ReplicaStatus, SourceStatus, VaultInfo, VaultStatus,
+    KeyAdded, KeyLine, KeyRotated, ReplicaStatus, SnapshotLine, SourceStatus, VaultInfo, VaultStatus,
 };
 use crate::cli::request::{KeyAddRequest, NewSecret, Selection};
 
@@ -127,6 +128,11 @@ pub(crate) async fn key_add(_ctx: &Context, vault: &OpenVault, request: KeyAddRe
     Ok(KeyAdded { key: line(&vault, fresh), shares })
 }
 
+fn no_key(prefix: &str) -> Failure {
+    let error = Error::new(Kind::Input, format!("no key's id begins with {prefix:?}"));
+    Failure::from(error).with_hint(Hint::ListKeys {})
+}
+
 /// The writer whose slot or holder id begins with `prefix`.
 async fn holder(vault: &Vault, prefix: &str) -> Result<WriterId> {
     let keys = vault.replica().keys().await?;
@@ -138,9 +144,20 @@ async fn holder(vault: &Vault, prefix: &str) -> Result<WriterId> {
     holders.dedup();
     match holders[..] {
         [holder] => Ok(holder),
-        [] => Err(Error::new(Kind::Input, format!("no key's id begins with {prefix:?}")).into()),
+        [] => Err(no_key(&prefix)),
         _ => Err(Error::new(Kind::Input, format!("several keys begin with {prefix:?}")).into()),
     }
+}
+
+/// The visible snapshots that the holder of `key` made, if this is the holder's last key.
+pub(crate) async fn key_made(ctx: &Context, vault: &OpenVault, key: &KeyLine) -> Result<Vec<SnapshotLine>> {
+    let keys = key_list(ctx, vault).await?;
+    if keys.iter().any(|other| other.holder == key.holder && other.key != key.key) {
+        return Ok(Vec::new());
+    }
+    let mut made = super::snapshots(ctx, vault, &Selection::default()).await?;
+    made.retain(|snapshot| snapshot.writer == key.holder);
+    Ok(made)
 }
 
 /// The one key slot whose id begins with `prefix`.
@@ -151,7 +168,7 @@ pub(crate) async fn key_find(_ctx: &Context, vault: &OpenVault, prefix: &str) ->
     let mut found = keys.iter().filter(|key| key.slot.to_hex().starts_with(&prefix));
     match (found.next(), found.next()) {
         (Some(key), None) => Ok(line(&vault, key)),
-        (None, _) => Err(Error::new(Kind::Input, format!("no key's id begins with {prefix:?}")).into()),
+        (None, _) => Err(no_key(&prefix)),
         (Some(_), Some(_)) => {
             Err(Error::new(Kind::Input, format!("several keys begin with {prefix:?}; give more digits"))
                 .into())

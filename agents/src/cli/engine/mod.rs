@@ -28,7 +28,7 @@ use shudao_vault::{Error, Kind};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use keep::{HoldChange, forget, hold, plan_forget};
-pub(crate) use keys::{info, key_add, key_find, key_list, key_remove, key_rotate, status};
+pub(crate) use keys::{info, key_add, key_find, key_list, key_made, key_remove, key_rotate, status};
 pub(crate) use proof::{check, verify};
 pub(crate) use snapshots::{cat, diff, ls, snapshots};
 pub(crate) use survey::survey;
@@ -38,7 +38,7 @@ use super::context::Context;
 use super::failure::{Exit, Failure, Result};
 use super::messages::{Hint, Problem};
 use super::progress::Progress;
-use super::report::{InitReport, ReplicaState};
+use super::report::{InitReport, ReplicaState, Totals};
 use super::request::{Access, InitRequest};
 use super::secret::Credential;
 
@@ -88,6 +88,11 @@ impl OpenVault {
     /// Remembers the log as this run leaves it.
     fn note(&self, vault: &Vault) -> Result<()> {
         Ok(remembered::remember(&self.access.state_dir, vault.replica())?)
+    }
+
+    /// A summary's common part before anything is counted: the replica took part.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals { replicas: vec![self.state(true)], ..Totals::default() }
     }
 
     /// This replica in a summary.

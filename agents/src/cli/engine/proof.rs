@@ -46,6 +46,7 @@ pub(crate) async fn verify(
             })
         }
         (VerifyAgainst::Snapshot(choice), Some(vault)) => {
+            let replicas = vault.totals().replicas;
             let vault = vault.opened()?.lock().await;
             let (id, snapshot) = choose(ctx, &vault, choice).await?;
             let live = live_tree(&request.directory, &snapshot)?;
@@ -62,6 +63,7 @@ pub(crate) async fn verify(
                 compare_trees(ctx, expected, live, Expected::of(&snapshot), sink, progress)
             })?;
             summary.totals.snapshot = Some(id.to_hex());
+            summary.totals.replicas = replicas;
             Ok(summary)
         }
         (VerifyAgainst::Snapshot(_), None) => {
@@ -115,8 +117,7 @@ fn live_tree(directory: &Path, snapshot: &Snapshot) -> Result<LiveTree> {
 }
 
 fn unreadable(error: LiveError) -> Failure {
-    let failure =
-        Failure::new(Exit::Usage, Problem::Engine { text: error.to_string() }, Hint::CheckDirectory {});
+    let failure = Failure::new(Exit::Usage, Problem::Engine { text: error.to_string() }, Hint::CheckTree {});
     match std::error::Error::source(&error) {
         Some(cause) => failure.because(cause),
         None => failure,

@@ -92,7 +92,9 @@ pub(super) async fn choose(
     choice: &SnapshotChoice,
 ) -> Result<(SnapshotId, Snapshot)> {
     let id = match &choice.name {
-        SnapshotName::Prefix(prefix) => vault.resolve(prefix)?,
+        SnapshotName::Prefix(prefix) => {
+            vault.resolve(prefix).map_err(|error| Failure::from(error).with_hint(Hint::ListSnapshots {}))?
+        }
         SnapshotName::Latest => latest(ctx, vault, &choice.selection).await?,
     };
     Ok((id, vault.snapshot(&id).await?))
@@ -155,6 +157,7 @@ pub(crate) async fn diff(
     snapshots: [&SnapshotChoice; 2],
     sink: Sink<'_, DifferenceLine>,
 ) -> Result<DiffSummary> {
+    let replicas = vault.totals().replicas;
     let vault = vault.opened()?.lock().await;
     let (from, before) = choose(ctx, &vault, snapshots[0]).await?;
     let (to, after) = choose(ctx, &vault, snapshots[1]).await?;
@@ -162,6 +165,7 @@ pub(crate) async fn diff(
     let mut changes = diff_trees(Arc::new(vault.reader()), root(&before), root(&after));
     let mut summary = DiffSummary { from: from.to_hex(), to: to.to_hex(), ..DiffSummary::default() };
     summary.totals.snapshot = Some(to.to_hex());
+    summary.totals.replicas = replicas;
     while let Some(change) = changes.next().await? {
         ctx.stop.check()?;
         summary.totals.files += 1;
@@ -207,6 +211,7 @@ pub(crate) async fn cat(
     path: &[u8],
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Totals> {
+    let totals = vault.totals();
     let vault = vault.opened()?.lock().await;
     let (id, snapshot) = choose(ctx, &vault, snapshot).await?;
     super::must_read_content(&vault)?;
@@ -216,7 +221,7 @@ pub(crate) async fn cat(
     let entry = lookup(Arc::clone(&reader), tree.digest, tree.level, &path).await?;
     let entry = entry.ok_or_else(|| no_such_path(&path, id))?;
     let Node::File { size, digest } = entry.portable.node else {
-        return Err(Failure::usage(Problem::NotAFile { path: path.to_string() }, Hint::SeeHelp {}));
+        return Err(Failure::usage(Problem::NotAFile { path: path.to_string() }, Hint::ListSnapshots {}));
     };
     let mut extents = ExtentStream::open(Arc::clone(&reader), &entry.local.extents, size)?;
     let mut hasher = blake3::Hasher::new();
@@ -241,7 +246,7 @@ pub(crate) async fn cat(
     if *hasher.finalize().as_bytes() != digest.0 {
         return Err(Error::damaged("what was handed out has another digest than the file's").into());
     }
-    Ok(Totals { files: 1, bytes_read: size, snapshot: Some(id.to_hex()), ..Totals::default() })
+    Ok(Totals { files: 1, bytes_read: size, snapshot: Some(id.to_hex()), ..totals })
 }
 
 fn tree_path(path: &[u8]) -> Result<TreePath> {

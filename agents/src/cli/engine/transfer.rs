@@ -164,7 +164,7 @@ fn backup_failure(error: BackupError) -> Failure {
         BackupError::Interrupted => return Failure::interrupted(),
         BackupError::Source(_) => (Exit::Failed, Hint::CheckFile {}),
         BackupError::State(_) => (Exit::Failed, Hint::CheckDirectory {}),
-        BackupError::Command(_) | BackupError::Output(_) => (Exit::Failed, Hint::RunAgain {}),
+        BackupError::Command(_) | BackupError::Output(_) => (Exit::Failed, Hint::CheckCommand {}),
         BackupError::Busy => (Exit::Conflict, Hint::WaitForOtherRun {}),
     };
     engine_failure(&error, exit, hint)

@@ -16,12 +16,18 @@ super::messages! {
         CheckFile {}
             "check the file's name and whether you may read it"
             "请检查文件名以及读取权限"
+        CheckTree {}
+            "check that the directory exists and that you may read it"
+            "请确认该目录存在且有读取权限"
+        CheckCommand {}
+            "see what the command said above; nothing of its output was kept"
+            "请查看上方该命令的输出；其结果未予保留"
         CheckStdout {}
             "check the room where stdout goes; what was written there is incomplete"
             "请检查标准输出所在位置的空间；已写出的内容不完整"
         ConfigPathsAbsolute {}
             "names of vaults have no slash, replicas are not empty, and paths in the config are absolute"
-            "保管库名称不能含斜杠，副本列表不能为空，配置中的路径必须是绝对路径"
+            "保险库名称不能含斜杠，副本列表不能为空，配置中的路径必须是绝对路径"
         CorrectConfig {}
             "correct the config file, or name another one with --config"
             "请更正配置文件，或用 --config 指定另一个"
@@ -33,16 +39,16 @@ super::messages! {
             "请设置 SHUDAO_PASSWORD、SHUDAO_PASSWORD_FILE 或 SHUDAO_PASSWORD_COMMAND（新密钥用 SHUDAO_NEW_PASSWORD 或 SHUDAO_NEW_PASSWORD_FILE），或在终端上运行"
         GiveRecoveryKit {}
             "give --recovery-kit FILE and keep the file apart from the vault, or --no-recovery-kit to go without"
-            "请用 --recovery-kit FILE 并将该文件与保管库分开保存；或用 --no-recovery-kit 表示不需要"
+            "请用 --recovery-kit FILE 并将该文件与保险库分开保存；或用 --no-recovery-kit 表示不需要"
         GiveRightKey {}
             "check the password, the identity or the shares; `shudao vault info` shows which vault this is"
-            "请检查口令、身份密钥或份额；`shudao vault info` 可查看这是哪个保管库"
+            "请检查口令、身份密钥或份额；`shudao vault info` 可查看这是哪个保险库"
         IdentityNewFile {}
             "name a file that does not exist yet, nor with .pub behind its name, in a directory where you may write"
             "请指定一个尚不存在的文件（加 .pub 的文件名也不能存在），且所在目录可写"
         InitOrCorrectAddress {}
             "correct the address, or make a vault there with `shudao vault init`"
-            "请更正地址，或用 `shudao vault init` 在该处创建保管库"
+            "请更正地址，或用 `shudao vault init` 在该处创建保险库"
         MakeRoom {}
             "there is no room left: make some and give the command again; nothing that was there before is harmed"
             "请腾出空间后重新执行；原有数据未受影响"
@@ -69,10 +75,16 @@ super::messages! {
             "请指定空目录，或用 --in-place 写入该目录"
         UseOrMoveVault {}
             "use the vault that is there, or name another place; `shudao vault info` shows what it is"
-            "请使用该处已有的保管库，或指定其他位置；`shudao vault info` 可查看详情"
+            "请使用该处已有的保险库，或指定其他位置；`shudao vault info` 可查看详情"
         UseOtherStore {}
             "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
             "请使用支持条件写入的存储，例如 S3 或本地路径"
+        NameNewVault {}
+            "for a new directory here write ./NAME; else give an address, or a name from the config"
+            "若要在当前位置新建目录，请写成 ./NAME；否则请给出地址或配置中的名称"
+        ListKeys {}
+            "`shudao vault key list` lists the keys"
+            "`shudao vault key list` 可列出密钥"
         NameVault {}
             "give --vault with an address or a name of the config, or set SHUDAO_VAULT"
             "请用 --vault 给出地址或配置中的名称，或设置 SHUDAO_VAULT"
@@ -111,7 +123,7 @@ super::messages! {
             "请使用更新版本的 shudao"
         UseOtherRole {}
             "open the vault with a key whose role has this right; `shudao vault key list` shows the roles"
-            "请使用具有此权限的角色密钥开启保管库；`shudao vault key list` 可查看各角色"
+            "请使用具有此权限的角色密钥开启保险库；`shudao vault key list` 可查看各角色"
         WaitForOtherRun {}
             "wait until the other run has ended; `shudao vault status` shows open sessions"
             "请等待另一个任务结束；`shudao vault status` 可查看未结束的会话"

@@ -21,13 +21,25 @@ super::messages! {
         Stopping {}
             "Stopping: what has begun is being finished. A second signal ends at once."
             "正在停止：已开始的工作正在收尾。再次发送信号将立即结束。"
-        DoneNotEverything { unreadable: String, changed: String, metadata: String, behind: String }
-            "Done, but not everything: {unreadable} paths unreadable, {changed} files changed while being read, {metadata} paths whose metadata could not all be set, {behind} replicas behind."
-            "已完成，但不完整：{unreadable} 个路径无法读取，{changed} 个文件在读取时发生变化，{metadata} 个路径的元数据未能全部设置，{behind} 个副本落后。"
+        DoneNotEverything { what: String }
+            "Done, but not everything. {what}."
+            "已完成，但不完整。{what}。"
+        PathsUnreadable {}
+            "Paths unreadable:"
+            "无法读取的路径："
+        FilesChanged {}
+            "Files that changed while they were read:"
+            "读取时发生变化的文件："
+        MetadataNotSet {}
+            "Paths whose metadata could not all be set:"
+            "元数据未能全部设置的路径："
+        ReplicasBehind {}
+            "Replicas behind:"
+            "落后的副本："
 
         PromptPassword {}
             "Password of the vault: "
-            "保管库口令："
+            "保险库口令："
         PromptNewPassword {}
             "New password (empty: one is generated): "
             "新口令（留空则自动生成）："
@@ -36,7 +48,7 @@ super::messages! {
             "请再次输入："
         WeakPassword { bits: u32 }
             "the password is weak: about {bits} bits, and whoever copies the vault can guess at leisure; a generated one has 90"
-            "口令强度不足：约 {bits} 位，任何取得保管库副本的人都可以从容猜测；自动生成的口令有 90 位"
+            "口令强度不足：约 {bits} 位，任何取得保险库副本的人都可以从容猜测；自动生成的口令有 90 位"
         GeneratedPassword { password: String }
             "The password, shown only this once: {password}"
             "口令（仅显示这一次）：{password}"
@@ -56,16 +68,16 @@ super::messages! {
             "{path} 正被一次未完成的恢复修改；请重新恢复以使其完整"
         WritersTrusted {}
             "writers will deduplicate against each other's packs: one that lies can spoil snapshots of the others"
-            "各写入者将基于彼此的数据包去重：任一写入者作假都可能损害其他写入者的快照"
+            "各写入者将基于彼此的包去重：任一写入者作假都可能损害其他写入者的快照"
         RecoveryKitWritten { path: String }
             "The recovery kit {path} opens the vault like the password does: keep it apart from the vault."
-            "恢复凭据 {path} 与口令一样可以开启保管库：请与保管库分开保存。"
+            "恢复套件 {path} 与口令一样可以开启保险库：请与保险库分开保存。"
         VaultMade { vault: String, address: String }
             "Made vault {vault} at {address}."
-            "已在 {address} 创建保管库 {vault}。"
+            "已在 {address} 创建保险库 {vault}。"
         InfoVault { vault: String }
             "vault         {vault}"
-            "保管库        {vault}"
+            "保险库        {vault}"
         InfoOwner { key: String }
             "owner's key   {key}"
             "所有者密钥    {key}"
@@ -83,10 +95,10 @@ super::messages! {
             "特性          {features}"
         InfoTrusting {}
             "writers       deduplicate against each other's packs (--trust-writers)"
-            "写入者        基于彼此的数据包去重（--trust-writers）"
+            "写入者        基于彼此的包去重（--trust-writers）"
         InfoNotTrusting {}
             "writers       deduplicate against their own and vouched packs only"
-            "写入者        仅基于自身及经担保的数据包去重"
+            "写入者        仅基于自身及经担保的包去重"
         InfoErasable {}
             "erasable      yes: destroying its keys erases it"
             "可擦除        是：销毁密钥即可擦除"
@@ -108,9 +120,15 @@ super::messages! {
         KeyRemoved { key: String }
             "Removed key {key}."
             "已删除密钥 {key}。"
+        KeyWrote {}
+            "Snapshots that this key made. They stay; look at them if the key was stolen:"
+            "此密钥写入的快照。它们会保留；若密钥被盗，请逐一核查："
+        ManualWritten { dir: String }
+            "Wrote the manual pages to {dir}."
+            "已将手册页写入 {dir}。"
         OldCopiesStayOpenable {}
             "Old copies of the vault stay openable with this key until `shudao vault key rotate`, and what they hold stays readable to it for good."
-            "在执行 `shudao vault key rotate` 之前，此密钥仍可开启保管库的旧副本；旧副本中的内容对它始终可读。"
+            "在执行 `shudao vault key rotate` 之前，此密钥仍可开启保险库的旧副本；旧副本中的内容对它始终可读。"
         KeysRotated { generation: u32 }
             "Keys rotated: what is stored from now on is under generation {generation}."
             "密钥已轮换：此后存储的数据使用第 {generation} 代密钥。"
@@ -125,11 +143,11 @@ super::messages! {
             "Files: {new} new, {changed} changed, {unmodified} unmodified; {removed} paths removed."
             "文件：新增 {new}，变更 {changed}，未变 {unmodified}；移除路径 {removed}。"
         BackupBytes { read: String, total: String, new: String, stored: String, time: String, rate: String }
-            "Read {read} of {total} in {time} ({rate}); {new} were new, {stored} stored."
-            "用时 {time} 读取 {read}，共 {total}（{rate}）；新数据 {new}，存储 {stored}。"
+            "Read {read} of {total} in {time} ({rate}). New to the vault, names included: {new}; stored: {stored}."
+            "用时 {time} 读取 {read}，共 {total}（{rate}）。对保险库而言是新数据（含名称）：{new}；存储：{stored}。"
         BackupSockets { count: String }
-            "Skipped {count} sockets: they have no content."
-            "跳过 {count} 个套接字：它们没有内容。"
+            "Sockets skipped, which have no content: {count}."
+            "跳过套接字（没有内容）：{count}。"
         BackupSaved { snapshot: String }
             "Snapshot {snapshot} is committed."
             "快照 {snapshot} 已提交。"
@@ -144,29 +162,32 @@ super::messages! {
             "{added} added, {removed} removed, {changed} changed, {metadata} with other metadata only."
             "新增 {added}，移除 {removed}，变更 {changed}，仅元数据不同 {metadata}。"
         DeletePlan { count: String }
-            "Plan: {count} paths that the snapshot lacks would be deleted."
-            "计划：将删除快照中没有的 {count} 个路径。"
+            "Plan: delete the paths above, which the snapshot lacks: {count}."
+            "计划：删除以上快照中没有的路径：{count} 个。"
         Deleted { count: String }
-            "Deleted {count} paths that the snapshot lacks."
-            "已删除快照中没有的 {count} 个路径。"
+            "Paths deleted that the snapshot lacks: {count}."
+            "已删除快照中没有的路径：{count} 个。"
         Restored { files: String, unchanged: String, written: String, read: String, time: String, rate: String, target: String }
             "Restored {files} files to {target} in {time}: {written} written ({rate}), {read} read from the vault, {unchanged} files were right already."
-            "已在 {time} 内将 {files} 个文件恢复到 {target}：写入 {written}（{rate}），从保管库读取 {read}，{unchanged} 个文件原已正确。"
+            "已在 {time} 内将 {files} 个文件恢复到 {target}：写入 {written}（{rate}），从保险库读取 {read}，{unchanged} 个文件原已正确。"
         VerifyEqual { directory: String, files: String, bytes: String, time: String, root: String }
             "{directory} is what was promised: {files} files, {bytes}, in {time}; manifest root {root}."
             "{directory} 与承诺一致：{files} 个文件，{bytes}，用时 {time}；清单根 {root}。"
         VerifyDiffers { directory: String, count: String, files: String, bytes: String, time: String, expected: String, root: String }
-            "{directory} differs in {count} places: {files} files, {bytes}, in {time}; manifest root {root}, expected {expected}."
-            "{directory} 有 {count} 处不同：{files} 个文件，{bytes}，用时 {time}；清单根 {root}，应为 {expected}。"
+            "{directory} differs. Paths: {count}; gone through: {files} files, {bytes}, in {time}; manifest root {root}, expected {expected}."
+            "{directory} 存在差异。路径：{count}；已核验 {files} 个文件，{bytes}，用时 {time}；清单根 {root}，应为 {expected}。"
+        VerifyEqualAsFarAsRead { directory: String, files: String, bytes: String, time: String, root: String }
+            "{directory} is what was promised as far as it could be read: {files} files, {bytes}, in {time}; manifest root {root}."
+            "{directory} 中可读取的部分与承诺一致：{files} 个文件，{bytes}，用时 {time}；清单根 {root}。"
         VerifyExcluded { count: String }
-            "{count} paths were left out by the snapshot's own rules."
-            "按快照自身规则排除了 {count} 个路径。"
+            "Paths left out by the snapshot's own rules: {count}."
+            "按快照自身规则排除的路径：{count}。"
         CheckScope { entries: String, snapshots: String, objects: String, packs_read: String, packs: String, time: String }
             "Checked {entries} log entries, {snapshots} snapshots, {objects} objects; read {packs_read} of {packs} packs; in {time}."
-            "已检查 {entries} 条日志、{snapshots} 个快照、{objects} 个对象；读取 {packs} 个数据包中的 {packs_read} 个；用时 {time}。"
-        SampleBound { packs: String, percent: f64, confidence: f64 }
+            "已检查 {entries} 条日志、{snapshots} 个快照、{objects} 个对象；读取 {packs} 个包中的 {packs_read} 个；用时 {time}。"
+        SampleBound { packs: String, percent: String, confidence: f64 }
             "{packs} packs clean: under {percent} % of all packs are bad, at {confidence} % confidence."
-            "抽查 {packs} 个数据包均完好：在 {confidence} % 置信度下，坏包比例低于 {percent} %。"
+            "抽查 {packs} 个包均完好：在 {confidence} % 置信度下，坏包比例低于 {percent} %。"
         CheckClean {}
             "No damage."
             "未发现损坏。"
@@ -186,11 +207,11 @@ super::messages! {
             "Snapshot {snapshot} is released."
             "快照 {snapshot} 已解除保全。"
         ForgetPlan { count: String }
-            "Plan: these {count} snapshots would be forgotten, for good."
-            "计划：将永久遗忘以上 {count} 个快照。"
+            "Plan: forget the snapshots above, for good: {count}."
+            "计划：永久遗忘以上快照：{count} 个。"
         Forgotten { count: String }
-            "Forgot {count} snapshots. Their space stays used until the vault is collected."
-            "已遗忘 {count} 个快照。所占空间在保管库回收之前不会释放。"
+            "Snapshots forgotten: {count}. Their space stays used until the vault is collected."
+            "已遗忘快照：{count} 个。所占空间在保险库回收之前不会释放。"
         SurveySize { files: String, directories: String, bytes: String, allocated: String }
             "{files} files in {directories} directories: {bytes}, of which {allocated} are allocated on disk."
             "{directories} 个目录中共 {files} 个文件：{bytes}，其中磁盘实际占用 {allocated}。"
@@ -200,9 +221,15 @@ super::messages! {
         SurveyRatios { sampled: String, dedup: String, compression: String, rate: String }
             "Of {sampled} read at {rate}: deduplication {dedup}, compression {compression}."
             "以 {rate} 抽样读取 {sampled}：去重比 {dedup}，压缩比 {compression}。"
+        SurveyUpTo { size: String }
+            "up to {size}"
+            "不超过 {size}"
+        SurveyAbove { size: String }
+            "above {size}"
+            "超过 {size}"
         SurveyForecast { stored: String, first: String, daily: String }
             "Forecast: {stored} in the vault; the first backup takes {first}, a daily one {daily}."
-            "预测：保管库占用 {stored}；首次备份需 {first}，每日备份需 {daily}。"
+            "预测：保险库占用 {stored}；首次备份需 {first}，每日备份需 {daily}。"
 
         QuickSource { dir: String, files: String, bytes: String }
             "A tour of the main job, on {dir}: {files} files, {bytes}. That directory is only read."
@@ -211,14 +238,14 @@ super::messages! {
             "That is much for a tour: it will take a while, and about three times as much room."
             "对演示而言数据量较大：需要较长时间，并占用约三倍空间。"
         QuickSettings {}
-            "# To repeat this by hand, begin with these settings:"
-            "# 若要手工重复，请先执行以下设置："
+            "# To repeat this by hand when it is done, begin with this, then give the lines behind $:"
+            "# 若要在演示结束后手工重复，请先执行以下几行，再依次执行 $ 之后的命令："
         QuickCopy {}
             "# A copy to work on:"
             "# 制作一份工作副本："
         QuickInit {}
             "# Make a vault:"
-            "# 创建保管库："
+            "# 创建保险库："
         QuickFirst {}
             "# The first backup reads everything:"
             "# 首次备份读取全部数据："
@@ -226,17 +253,17 @@ super::messages! {
             "# Change some files: add, append, delete, touch, rename, chmod:"
             "# 修改一些文件：新增、追加、删除、更新时间、重命名、改权限："
         QuickSecond {}
-            "# The second backup opens only what changed:"
-            "# 第二次备份只打开有变化的文件："
+            "# The second backup opens what changed, and what is too young to tell (written in the two seconds before the first):"
+            "# 第二次备份只打开有变化的文件，以及过新而无法判断的文件（首次备份前两秒内写入的）："
         QuickRestore {}
             "# Restore the newest snapshot:"
             "# 恢复最新快照："
         QuickVerify {}
             "# Hold what was restored, and the live copy, against the snapshot:"
-            "# 将恢复结果和现有副本分别与快照比对："
+            "# 将恢复结果和现有副本分别与快照核验："
         QuickCheck {}
             "# Test the vault against itself, reading every byte:"
-            "# 读取每个字节，对保管库进行自检："
+            "# 读取每个字节，对保险库进行自检："
         QuickTook { time: String }
             "# took {time}"
             "# 用时 {time}"
@@ -245,7 +272,7 @@ super::messages! {
             "# 未能全部完成；演示以已完成的部分继续"
         QuickSizes { data: String, first: String, growth: String, time: String }
             "Done in {time}. The data: {data}. The vault after the first backup: {first}; the second added {growth}."
-            "全部完成，用时 {time}。数据：{data}。首次备份后保管库：{first}；第二次增加 {growth}。"
+            "全部完成，用时 {time}。数据：{data}。首次备份后保险库：{first}；第二次增加 {growth}。"
         QuickCleaned { dir: String }
             "Removed {dir}; nothing else was made."
             "已删除 {dir}；没有产生其他内容。"

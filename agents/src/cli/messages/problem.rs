@@ -11,7 +11,7 @@ super::messages! {
             "执行失败：{text}"
         VaultNoVault { text: String }
             "{text}"
-            "没有保管库：{text}"
+            "没有保险库：{text}"
         VaultWrongKey { text: String }
             "{text}"
             "密钥不符：{text}"
@@ -47,7 +47,7 @@ super::messages! {
             "内部错误：{text}"
         SeveralSources { sources: String }
             "`latest` is ambiguous: the vault holds several sources ({sources})"
-            "`latest` 不明确：保管库中有多个数据源（{sources}）"
+            "`latest` 不明确：保险库中有多个数据源（{sources}）"
         NoSnapshot {}
             "no snapshot matches"
             "没有匹配的快照"
@@ -87,13 +87,13 @@ super::messages! {
 
         NoVaultNamed {}
             "no vault is named"
-            "未指定保管库"
+            "未指定保险库"
         UnknownVault { name: String, known: String }
             "{name:?} is neither a vault of the config ({known}) nor a path that exists"
-            "{name:?} 既不是配置中的保管库（{known}），也不是已存在的路径"
+            "{name:?} 既不是配置中的保险库（{known}），也不是已存在的路径"
         UnknownVaultNoConfig { name: String }
             "{name:?} is not a path that exists, and the config names no vaults"
-            "{name:?} 不是已存在的路径，配置中也没有任何保管库"
+            "{name:?} 不是已存在的路径，配置中也没有任何保险库"
         ReplicaTwice { address: String }
             "the replica {address} is named twice"
             "副本 {address} 被指定了两次"
@@ -112,7 +112,7 @@ super::messages! {
             "{path} 过长，不是有效的配置文件"
         ConfigVaultInvalid { path: String, name: String, key: &'static str, value: String }
             "{path}: vault {name:?}: {key} cannot be {value:?}"
-            "{path}：保管库 {name:?} 的 {key} 不能是 {value:?}"
+            "{path}：保险库 {name:?} 的 {key} 不能是 {value:?}"
 
         NoPassword {}
             "no password is given, and there is no terminal to ask on or the answer was empty"
@@ -135,10 +135,10 @@ super::messages! {
 
         NoRecoveryKit {}
             "a vault needs a second way in, and none was chosen"
-            "保管库需要第二种开启途径，但尚未选择"
+            "保险库需要第二种开启途径，但尚未选择"
         WriteRecoveryKit { path: String }
             "write the recovery kit {path}"
-            "写入恢复凭据 {path} 失败"
+            "写入恢复套件 {path} 失败"
         WriteShare { path: String }
             "write the share {path}"
             "写入密钥份额 {path} 失败"

@@ -71,34 +71,38 @@ struct Sizes {
 }
 
 fn steps(ctx: &Context, work: &Workspace, source: &str) -> Result<(Vec<Done>, Sizes)> {
-    let (data, vault, restored) = (work.at("data"), work.at("vault"), work.at("restored"));
+    let (data, vault) = (work.at("data"), work.at("vault"));
     let mut runner = Runner::new(ctx, work)?;
     runner.announce_settings()?;
 
     runner.say(&Notice::QuickCopy {})?;
-    let copy = format!("cp -a {}/. {}", step::quoted(source), step::quoted(&data));
+    let copy = format!("cp -a {}/. data", step::quoted(source));
     runner.shell(&copy, Accept::DoneOrPartial)?;
 
     runner.say(&Notice::QuickInit {})?;
-    runner.shudao(&["vault", "init", &vault, "--recovery-kit", &work.at("recovery-kit")], Accept::Done)?;
+    runner.shudao(&["vault", "init", "./vault", "--recovery-kit", "recovery-kit"], Accept::Done)?;
     runner.say(&Notice::QuickFirst {})?;
-    runner.shudao(&["backup", &data], Accept::DoneOrPartial)?;
+    runner.shudao(&["backup", "data"], Accept::DoneOrPartial)?;
     let vault_first = workspace::measure(Path::new(&vault));
 
     runner.say(&Notice::QuickChange {})?;
-    for change in changes::plan(&data, &changes::candidates(Path::new(&data))) {
+    let mut candidates = changes::candidates(Path::new(&data));
+    for candidate in &mut candidates {
+        candidate.path = work.relative(&candidate.path);
+    }
+    for change in changes::plan("data", &candidates) {
         runner.shell(&change, Accept::Done)?;
     }
     runner.say(&Notice::QuickSecond {})?;
-    runner.shudao(&["backup", &data], Accept::DoneOrPartial)?;
+    runner.shudao(&["backup", "data"], Accept::DoneOrPartial)?;
     let vault_second = workspace::measure(Path::new(&vault));
     runner.shudao(&["snapshots"], Accept::Done)?;
 
     runner.say(&Notice::QuickRestore {})?;
-    runner.shudao(&["restore", "latest", "--to", &restored], Accept::DoneOrPartial)?;
+    runner.shudao(&["restore", "latest", "--to", "restored"], Accept::DoneOrPartial)?;
     runner.say(&Notice::QuickVerify {})?;
-    runner.shudao(&["verify", "latest", &restored], Accept::Done)?;
-    runner.shudao(&["verify", "latest", &data], Accept::Done)?;
+    runner.shudao(&["verify", "latest", "restored"], Accept::Done)?;
+    runner.shudao(&["verify", "latest", "data"], Accept::Done)?;
     runner.say(&Notice::QuickCheck {})?;
     runner.shudao(&["check", "--read-data"], Accept::Done)?;
 

@@ -10,11 +10,13 @@ use super::workspace::Workspace;
 use crate::cli::context::Context;
 use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Lang, Notice, Problem};
-use crate::cli::path::escaped;
 use crate::cli::show;
 
 /// Variables of ours that would stand before the settings of the tour.
 const OVERRIDING: [&str; 3] = ["SHUDAO_PASSWORD", "SHUDAO_PASSWORD_COMMAND", "SHUDAO_CONFIG"];
+
+/// What the tour makes in its directory besides the password; it must be gone before the same commands work again.
+const MADE: [&str; 6] = ["data", "vault", "restored", "recovery-kit", "cache", "state"];
 
 /// Which exit codes let the tour go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,7 @@ struct StepLine<'a> {
 pub(super) struct Runner<'a> {
     ctx: &'a Context,
     program: PathBuf,
+    directory: String,
     settings: Vec<(&'static str, String)>,
     lang: Option<&'static str>,
     done: Vec<Done>,
@@ -62,7 +65,8 @@ impl<'a> Runner<'a> {
         })?;
         let lang = ctx.output.lang();
         let lang = (lang != Lang::choose(None, &ctx.environment)).then(|| lang.name());
-        Ok(Self { ctx, program, settings: work.settings(), lang, done: Vec::new() })
+        let (directory, settings) = (work.root.clone(), work.settings());
+        Ok(Self { ctx, program, directory, settings, lang, done: Vec::new() })
     }
 
     /// Prints the shell lines that give a person the same settings.
@@ -78,6 +82,7 @@ impl<'a> Runner<'a> {
         for (name, value) in &self.settings {
             self.line(&format!("export {name}={}", quoted(value)))?;
         }
+        self.line(&format!("cd {} && rm -rf {}", quoted(&self.directory), MADE.join(" ")))?;
         for name in OVERRIDING.iter().filter(|name| self.ctx.environment.get_os(name).is_some()) {
             self.line(&format!("unset {name}"))?;
         }
@@ -124,11 +129,13 @@ impl<'a> Runner<'a> {
 
     fn run(&mut self, mut command: Command, mut done: Done, accept: Accept) -> Result<()> {
         self.ctx.stop.check()?;
-        let shown = escaped(&done.command);
+        // Nothing in it needs escaping, and an escaped quote would be another command.
+        let shown = done.command.clone();
         self.line(&format!("$ {shown}"))?;
         // The child writes to the same stdout, so what is said before it must be out before it.
         self.ctx.output.flush()?;
         command.envs(self.settings.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+        command.current_dir(&self.directory);
         OVERRIDING.iter().for_each(|name| {
             command.env_remove(name);
         });

@@ -46,6 +46,12 @@ impl Workspace {
         format!("{}/{name}", self.root)
     }
 
+    /// `path` as it is named from within the directory.
+    pub(super) fn relative(&self, path: &str) -> String {
+        let below = path.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/'));
+        below.unwrap_or(path).to_owned()
+    }
+
     /// Environment variables that every command of the tour gets.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -67,9 +73,11 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, problem, Hint::CheckDirectory {}).because(error)
 }
 
-/// The path as text; refused if it is none, because every command is printed for a person to repeat.
+/// The path as text without control characters; refused if it is none, because every command is printed for a person
+/// to repeat.
 pub(super) fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
+    let typeable = path.to_str().filter(|text| !text.contains(char::is_control));
+    typeable.map(str::to_owned).ok_or_else(|| {
         let problem = Problem::PathNotText { path: RawPath::from(path).to_string() };
         Failure::usage(problem, Hint::NameDirectory {})
     })

@@ -8,7 +8,6 @@ use crate::cli::engine::{self, Opening};
 use crate::cli::failure::{Exit, Result};
 use crate::cli::messages::Notice;
 use crate::cli::path::escaped;
-use crate::cli::report::Totals;
 use crate::cli::show;
 
 /// Show what the vault is: id, format, keys, features
@@ -38,6 +37,6 @@ pub(crate) async fn run(ctx: &Context, args: InfoArgs) -> Result<Exit> {
         let features = escaped(&info.features.join(", "));
         ctx.output.line(&Notice::InfoFeatures { features }.text(ctx.output.lang()))?;
     }
-    ctx.summary(&Totals::default(), &info)?;
+    ctx.summary(&vault.totals(), &info)?;
     Ok(Exit::Done)
 }

@@ -39,7 +39,12 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
     if args.recovery_kit.is_none() && !args.no_recovery_kit {
         return Err(Failure::usage(Problem::NoRecoveryKit {}, Hint::GiveRecoveryKit {}));
     }
-    let vault = ctx.named_vault(&args.replicas)?;
+    let vault = ctx.named_vault(&args.replicas).map_err(|failure| match failure.problem() {
+        Problem::UnknownVault { .. } | Problem::UnknownVaultNoConfig { .. } => {
+            failure.with_hint(Hint::NameNewVault {})
+        }
+        _ => failure,
+    })?;
     let replica = resolve::one_replica(&vault.replicas)?.to_owned();
     // Made before the vault, so that no vault stands whose kit has no place to go.
     let kit = args.recovery_kit.as_deref().map(create_kit).transpose()?;

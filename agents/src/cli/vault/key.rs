@@ -1,13 +1,11 @@
 //! `shudao vault key`: add, list, remove, rotate, identity.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use shudao_vault::keys::Role;
+use shudao_vault::suite::random;
 
 use super::identity::{self, IdentityArgs};
 use crate::cli::args::AccessArgs;
@@ -15,12 +13,13 @@ use crate::cli::context::Context;
 use crate::cli::engine::{self, OpenVault, Opening};
 use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Label, Notice, Problem};
+use crate::cli::new_file::NewFile;
 use crate::cli::parse::ShareCount;
 use crate::cli::path::{RawPath, escaped};
-use crate::cli::report::{KeyLine, Totals};
+use crate::cli::report::KeyLine;
 use crate::cli::request::{KeyAddRequest, NewSecret};
 use crate::cli::show::{self, Side, Table};
-use crate::cli::{resolve, secret};
+use crate::cli::{resolve, secret, snapshots};
 
 /// Manage the keys that open the vault
 #[derive(Debug, Args)]
@@ -118,6 +117,9 @@ async fn add(ctx: &Context, args: KeyAddArgs) -> Result<Exit> {
     if args.after.is_some() && !matches!(args.role, RoleName::Writer) {
         return Err(Failure::usage(Problem::AfterNeedsWriter {}, Hint::SeeHelp {}));
     }
+    if let Some(dir) = &args.to {
+        must_take_files(dir)?;
+    }
     let recipient = args.recipient.as_deref().map(secret::read_file).transpose()?;
     let vault = open(ctx, &args.access).await?;
     let mut generated = None;
@@ -148,13 +150,25 @@ async fn add(ctx: &Context, args: KeyAddArgs) -> Result<Exit> {
         }
     }
     ctx.output.say(&Notice::KeyAdded { key: added.key.key.clone(), role: escaped(&added.key.role) })?;
-    ctx.summary(&Totals::default(), &added.key)?;
+    ctx.summary(&vault.totals(), &added.key)?;
     Ok(Exit::Done)
 }
 
+/// Tries the directory before the key is added, so that no key stands whose shares nobody has.
+fn must_take_files(dir: &Path) -> Result<()> {
+    let path = dir.join(format!(".shudao-share-{:08x}", u32::from_le_bytes(random())));
+    NewFile::create(&path, 0o600).map(drop).map_err(|error| {
+        let problem = Problem::WriteShare { path: RawPath::from(dir).to_string() };
+        Failure::usage(problem, Hint::CheckDirectory {}).because(&error)
+    })
+}
+
 fn write_share(path: &Path, text: &str) -> Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    let written = NewFile::create(path, 0o600).and_then(|mut file| {
+        file.write(text.as_bytes())?;
+        file.keep();
+        Ok(())
+    });
     written.map_err(|error| {
         let problem = Problem::WriteShare { path: RawPath::from(path).to_string() };
         Failure::new(Exit::Failed, problem, Hint::RemoveKeyAndAddAgain {}).because(&error)
@@ -168,7 +182,7 @@ async fn list(ctx: &Context, args: KeyListArgs) -> Result<Exit> {
     for key in &keys {
         ctx.output.object("key", key)?;
     }
-    ctx.summary(&Totals::default(), &serde_json::json!({ "keys": keys.len() }))?;
+    ctx.summary(&vault.totals(), &serde_json::json!({ "keys": keys.len() }))?;
     Ok(Exit::Done)
 }
 
@@ -181,12 +195,22 @@ fn table(ctx: &Context, keys: &[KeyLine]) -> Table {
         table.row([
             show::short_id(&key.key),
             escaped(&key.role),
-            escaped(&key.slot),
+            slot_word(&key.slot).text(lang),
             show::time(key.added, &ctx.zone),
             current,
         ]);
     }
     table
+}
+
+/// How people call what opens a slot.
+fn slot_word(slot: &str) -> Label {
+    match slot {
+        "recipient" => Label::SlotRecipient {},
+        "shares" => Label::SlotShares {},
+        "recovery" => Label::SlotRecovery {},
+        _ => Label::SlotPassword {},
+    }
 }
 
 async fn remove(ctx: &Context, args: KeyRemoveArgs) -> Result<Exit> {
@@ -198,13 +222,18 @@ async fn remove(ctx: &Context, args: KeyRemoveArgs) -> Result<Exit> {
     let key = engine::key_find(ctx, &vault, &args.key).await?;
     ctx.output.lines(&table(ctx, std::slice::from_ref(&key)).lines())?;
     ctx.output.object("key", &key)?;
+    let made = engine::key_made(ctx, &vault, &key).await?;
+    if !made.is_empty() {
+        ctx.output.say(&Notice::KeyWrote {})?;
+        snapshots::print(ctx, &made)?;
+    }
     ctx.output.notice(&Notice::OldCopiesStayOpenable {});
     if !args.yes {
         return Err(ctx.unconfirmed());
     }
     engine::key_remove(ctx, &vault, &key.key).await?;
     ctx.output.say(&Notice::KeyRemoved { key: key.key.clone() })?;
-    ctx.summary(&Totals::default(), &Removed { key: key.key })?;
+    ctx.summary(&vault.totals(), &Removed { key: key.key })?;
     Ok(Exit::Done)
 }
 
@@ -212,6 +241,6 @@ async fn rotate(ctx: &Context, args: KeyRotateArgs) -> Result<Exit> {
     let vault = open(ctx, &args.access).await?;
     let rotated = engine::key_rotate(ctx, &vault).await?;
     ctx.output.say(&Notice::KeysRotated { generation: rotated.generation })?;
-    ctx.summary(&Totals::default(), &rotated)?;
+    ctx.summary(&vault.totals(), &rotated)?;
     Ok(Exit::Done)
 }
