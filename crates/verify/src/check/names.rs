@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
-use shudao_vault::log::Visible;
-use shudao_vault::object::{index_path, key_path, pack_path, snapshot_path};
+use shudao_vault::log::{Reason, Visible};
+use shudao_vault::object::{index_path, key_path, log_path, pack_path, snapshot_path};
 use shudao_vault::replica::Replica;
 use shudao_vault::segment::SegmentClear;
 use shudao_vault::session::{load_need_list, read_named};
@@ -33,9 +33,7 @@ pub(crate) struct Needs {
 /// Only what stops the check, such as a store that does not answer. Damage is in the report.
 pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<CheckReport> {
     let mut report = CheckReport::default();
-    check_keys(replica, &mut report).await?;
-    check_segments(replica, &mut report).await?;
-    let needs = check_snapshots(replica, &mut report).await?;
+    let needs = check_objects(replica, &mut report).await?;
     report.packs = needs.packs.len() as u64;
     progress.packs_total(report.packs);
     let mut packs =
@@ -58,6 +56,32 @@ pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<
     drop(packs);
     note_spare_packs(replica, &needs, &mut report).await;
     Ok(report)
+}
+
+/// Checks everything but packs: the log, keys, segments, snapshots and need lists. Says what snapshots need.
+pub(crate) async fn check_objects(replica: &Replica, report: &mut CheckReport) -> Result<Needs> {
+    check_log(replica, report);
+    check_keys(replica, report).await?;
+    check_segments(replica, report).await?;
+    check_snapshots(replica, report).await
+}
+
+/// Entries without effect: the replica has read them all, and the chain held, or it would not have opened.
+fn check_log(replica: &Replica, report: &mut CheckReport) {
+    for void in replica.void_entries() {
+        let severity = match void.reason {
+            Reason::Garbage(_) => Severity::Damage,
+            Reason::Forbidden { .. } => Severity::Warning,
+            // Two clients met, and one of them was late: that is what the rules are for.
+            Reason::Rule(_) => Severity::Note,
+        };
+        report.findings.push(CheckFinding {
+            object: log_path(void.n),
+            problem: format!("log entry {} has no effect: {}", void.n, void.reason),
+            consequence: "what it says, or said before it was damaged, is ignored by everyone".to_owned(),
+            severity,
+        });
+    }
 }
 
 /// Whether an error speaks of the store as a whole rather than of one object.

@@ -15,7 +15,7 @@ use shudao_vault::tree::{EntryStream, ExtentStream, Gap, NodeRef, NodeVisitor, W
 use shudao_vault::vault::{Vault, chain};
 use shudao_vault::{Error, Kind, Result};
 
-use super::names::{Needs, check_snapshots, damage, lost_pack, stops};
+use super::names::{Needs, check_objects, damage, lost_pack, stops};
 use super::{CheckFinding, CheckProgress, CheckReport, Severity};
 
 /// Findings of one snapshot beyond these are counted, not listed.
@@ -30,11 +30,12 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
         return Err(Error::new(Kind::Forbidden, "checking structure needs a keeper's or an owner's key"));
     }
     let mut report = CheckReport::default();
-    for problem in vault.problems() {
+    let needs = check_objects(vault.replica(), &mut report).await?;
+    let named: HashSet<String> = report.findings.iter().map(|finding| finding.object.clone()).collect();
+    for problem in vault.problems().iter().filter(|problem| !named.contains(&problem.object)) {
         let consequence = "what only it holds cannot be used";
         report.findings.push(damage(problem.object.clone(), problem.what.clone(), consequence));
     }
-    let needs = check_snapshots(vault.replica(), &mut report).await?;
     report.packs = needs.packs.len() as u64;
     check_presence(vault, &needs, &mut report).await?;
     let reader = Arc::new(vault.reader());
