@@ -58,6 +58,9 @@ super::messages! {
         UseEmptyOrInPlace {}
             "name an empty directory, or write into this one with --in-place"
             "请指定空目录，或用 --in-place 写入该目录"
+        RestoreWithoutDelete {}
+            "restore without --delete, and remove by hand what you know to be extra"
+            "请不带 --delete 恢复，并手工删除确知多余的内容"
         UseOtherStore {}
             "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
             "请使用支持条件写入的存储，例如 S3 或本地路径"
