@@ -3,7 +3,7 @@
 //! A chunk may stand in several places. Each place is tried until one gives bytes with the right plain digest, so a
 //! lying or damaged copy costs a second read and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -34,6 +34,10 @@ pub struct Reader {
     store: Store,
     ring: Arc<KeyRing>,
     index: Arc<Index>,
+    /// Looked into first.
+    listed: BTreeSet<PackId>,
+    /// Looked at last.
+    bad: BTreeSet<(KeyId, u64)>,
     packs: Mutex<HashMap<PackId, Arc<PackFacts>>>,
     frames: Mutex<FrameCache>,
 }
@@ -47,7 +51,29 @@ struct PackFacts {
 impl Reader {
     /// A reader over `store` with the keys of `ring`.
     pub fn new(store: Store, ring: Arc<KeyRing>, index: Arc<Index>) -> Self {
-        Self { store, ring, index, packs: Mutex::default(), frames: Mutex::default() }
+        Self {
+            store,
+            ring,
+            index,
+            listed: BTreeSet::new(),
+            bad: BTreeSet::new(),
+            packs: Mutex::default(),
+            frames: Mutex::default(),
+        }
+    }
+
+    /// The same reader, which tries these packs before others.
+    #[must_use]
+    pub fn first(mut self, listed: BTreeSet<PackId>) -> Self {
+        self.listed = listed;
+        self
+    }
+
+    /// The same reader, which tries these frames only when nothing else is left.
+    #[must_use]
+    pub fn last(mut self, bad: BTreeSet<(KeyId, u64)>) -> Self {
+        self.bad = bad;
+        self
     }
 
     /// The index that the reader looks in.
@@ -60,9 +86,17 @@ impl Reader {
         &self.store
     }
 
-    /// All places where the chunk with this plain digest is said to be.
+    /// All places where the chunk with this plain digest is said to be, in the order in which to try them: listed
+    /// packs first, frames known to be bad last.
     pub fn places(&self, space: ChunkSpace, digest: &Digest) -> Result<Vec<Location>> {
-        self.index.lookup(&self.ring.chunk_id(space, digest), space)
+        let mut places = self.index.lookup(&self.ring.chunk_id(space, digest), space)?;
+        if places.len() > 1 {
+            places.sort_by_key(|place| {
+                let is_bad = self.bad.contains(&(place.key, u64::from(place.counter)));
+                (is_bad, !self.listed.contains(&place.pack))
+            });
+        }
+        Ok(places)
     }
 
     /// The chunk's bytes, whose BLAKE3 is `digest`.
@@ -265,9 +299,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::PackKind;
+    use crate::pack::sample::{owner, pack};
+    use crate::segment::Segment;
 
     fn key(n: u32) -> FrameKey {
         (PackId::default(), KeyId::default(), n)
+    }
+
+    #[test]
+    fn listed_packs_come_first_and_bad_frames_last() {
+        let ring = owner();
+        let packs = [b"a", b"b", b"c"].map(|other| pack(&ring, PackKind::Content, &[&[b"same", other]]));
+        let mut index = Index::in_memory(ring.vault);
+        for pack in &packs {
+            index.add(&Segment::of_pack(pack.pack().id, ring.writer_id(), pack.contents.clone())).unwrap();
+        }
+        let reader = Reader::new(Store::memory(), Arc::new(ring), Arc::new(index));
+        let digest = Digest::of(b"same");
+        let order = |reader: &Reader| reader.places(ChunkSpace::Content, &digest).unwrap();
+        let places = order(&reader);
+        assert_eq!(places.len(), 3);
+        let [first, second, third] = [places[0], places[1], places[2]];
+        let reader = reader.first([third.pack, first.pack].into());
+        assert_eq!(order(&reader), [first, third, second]);
+        let reader = reader.last([(first.key, u64::from(first.counter))].into());
+        assert_eq!(order(&reader), [third, second, first]);
     }
 
     #[test]

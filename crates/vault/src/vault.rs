@@ -19,13 +19,14 @@ use crate::object::{index_path, key_path, snapshot_path};
 use crate::reader::Reader;
 use crate::replica::Replica;
 use crate::segment::Segment;
-use crate::session::{Session, read_named};
+use crate::session::{Session, load_need_list, read_named};
 use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::store::Store;
 use crate::suite::{VerifyKey, random};
 use crate::vault_file::VaultFile;
 
 mod keys;
+mod recover;
 
 pub use keys::{KeyAdded, KeyFacts};
 
@@ -156,7 +157,20 @@ impl Vault {
 
     /// A reader of content and trees with this role's keys.
     pub fn reader(&self) -> Reader {
-        Reader::new(self.replica.store().clone(), Arc::clone(&self.ring), Arc::clone(&self.index))
+        let bad = self.replica.state().all_bad().clone();
+        Reader::new(self.replica.store().clone(), Arc::clone(&self.ring), Arc::clone(&self.index)).last(bad)
+    }
+
+    /// A reader that looks into the packs listed for this visible snapshot before it looks anywhere else. A list that
+    /// cannot be read lists nothing.
+    pub async fn reader_of(&self, snapshot: &SnapshotId) -> Result<Reader> {
+        let reader = self.reader();
+        let Some(visible) = self.replica.state().visible().get(snapshot) else { return Ok(reader) };
+        match load_need_list(self.replica.store(), self.ring.vault, visible.need_list).await {
+            Ok((listed, _)) => Ok(reader.first(listed)),
+            Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => Ok(reader),
+            Err(error) => Err(error),
+        }
     }
 
     /// The certified verification key of `writer`, if it has one in the log.
@@ -349,13 +363,24 @@ async fn update_index(replica: &Replica, ring: &KeyRing, index: &mut Index) -> R
         };
         match segment {
             Ok(segment) => index.add(&segment)?,
-            Err(error) => problems.push(Problem {
-                object: index_path(&id),
-                what: format!("{}; chunks that only it names cannot be found", chain(&error)),
-            }),
+            Err(error) => {
+                problems.push(Problem { object: index_path(&id), what: chain(&error) });
+            }
         }
     }
     index.commit()?;
+    if !problems.is_empty() {
+        let (lacking, recovered) = recover::recover(replica, ring, index).await?;
+        let what = match lacking - recovered {
+            0 => {
+                "what it said was read from the packs themselves, and the index should be rebuilt".to_owned()
+            }
+            lost => format!("{lost} of {lacking} packs that no other segment holds cannot be read either"),
+        };
+        for problem in &mut problems {
+            problem.what = format!("{}; {what}", problem.what);
+        }
+    }
     Ok(problems)
 }
 

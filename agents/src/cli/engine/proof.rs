@@ -50,7 +50,7 @@ pub(crate) async fn verify(
             let vault = vault.opened()?.lock().await;
             let (id, snapshot) = choose(ctx, &vault, choice).await?;
             let live = live_tree(&request.directory, &snapshot)?;
-            let reader = Arc::new(vault.reader());
+            let reader = Arc::new(vault.reader_of(&id).await?);
             let tree = snapshot.contents.tree;
             let mut entries = EntryStream::open(reader, tree.digest, tree.level);
             let runtime = Handle::current();

@@ -125,7 +125,7 @@ pub(crate) async fn ls(
     let (id, snapshot) = choose(ctx, &vault, snapshot).await?;
     let path = tree_path(path)?;
     let tree = snapshot.contents.tree;
-    let mut entries = EntryStream::open(Arc::new(vault.reader()), tree.digest, tree.level);
+    let mut entries = EntryStream::open(Arc::new(vault.reader_of(&id).await?), tree.digest, tree.level);
     entries.seek(&path);
     let (mut listed, mut lost) = (false, None);
     loop {
@@ -216,7 +216,7 @@ pub(crate) async fn cat(
     let (id, snapshot) = choose(ctx, &vault, snapshot).await?;
     super::must_read_content(&vault)?;
     let path = tree_path(path)?;
-    let reader = Arc::new(vault.reader());
+    let reader = Arc::new(vault.reader_of(&id).await?);
     let tree = snapshot.contents.tree;
     let entry = lookup(Arc::clone(&reader), tree.digest, tree.level, &path).await?;
     let entry = entry.ok_or_else(|| no_such_path(&path, id))?;

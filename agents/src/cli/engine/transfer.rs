@@ -1,7 +1,6 @@
 //! Backing up and restoring.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +9,7 @@ use shudao_mover::backup::{
     self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, SourceLock,
 };
 use shudao_mover::restore::{
-    self as restoring, Extra, Filter, PathProblem, RestoreError, RestoreOptions, RestoreProgress,
+    self as restoring, Filter, PathProblem, RestoreError, RestoreOptions, RestoreProgress, Scope,
 };
 use shudao_mover::source::{ExcludesBuilder, ScanOptions};
 use shudao_vault::entry::TreePath;
@@ -177,32 +176,28 @@ pub(crate) async fn plan_deletions(
     request: &RestoreRequest,
 ) -> Result<Vec<RawPath>> {
     let vault = vault.opened()?.lock().await;
-    let (_, snapshot) = choose(ctx, &vault, &request.snapshot).await?;
-    // What the backup left out or could not read is not extra: the snapshot says nothing about it.
-    let filter = filter(request, &snapshot)?;
-    let reader = Arc::new(vault.reader());
+    let (id, snapshot) = choose(ctx, &vault, &request.snapshot).await?;
+    let scope = scope(request, &snapshot)?;
+    let reader = Arc::new(vault.reader_of(&id).await?);
     let tree = snapshot.contents.tree;
     let (target, runtime) = (request.target.clone(), Handle::current());
     let planned = tokio::task::spawn_blocking(move || {
-        restoring::plan_extras(&reader, (tree.digest, tree.level), &target, &filter, &runtime)
+        restoring::plan_extras(&reader, (tree.digest, tree.level), &target, &scope, &runtime)
     });
-    let extras = planned.await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
-    let unread: Vec<TreePath> = snapshot
-        .contents
-        .unread
-        .items
-        .iter()
-        .filter_map(|unread| TreePath::new(unread.path.clone()))
-        .collect();
-    let holds_unread = |extra: &Extra| {
-        unread.iter().any(|unread| unread.is_within(&extra.path) || extra.path.is_within(unread))
-    };
-    Ok(extras.iter().filter(|extra| !holds_unread(extra)).map(|extra| RawPath::from(&extra.path)).collect())
+    let plan = planned.await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
+    for problem in &plan.unseen {
+        warn(ctx, WarningKind::NotRestored, problem);
+    }
+    Ok(plan.extras.iter().map(RawPath::from).collect())
 }
 
-fn filter(request: &RestoreRequest, snapshot: &Snapshot) -> Result<Filter> {
-    let exclude = [&snapshot.contents.excludes[..], &request.exclude].concat();
-    Filter::new(&request.include, &exclude).map_err(restore_failure)
+/// What the snapshot and the request speak of: nothing else is ever deleted.
+fn scope(request: &RestoreRequest, snapshot: &Snapshot) -> Result<Scope> {
+    Scope::new(&snapshot.contents, filter(request)?).map_err(restore_failure)
+}
+
+fn filter(request: &RestoreRequest) -> Result<Filter> {
+    Filter::new(&request.include, &request.exclude).map_err(restore_failure)
 }
 
 /// Writes a snapshot back and deletes exactly the planned paths.
@@ -217,17 +212,18 @@ pub(crate) async fn restore(
     let (id, snapshot) = choose(ctx, &opened, &request.snapshot).await?;
     must_read_content(&opened)?;
     let mut summary = RestoreSummary::default();
-    let mut problems = delete(&request.target, deletions, &mut summary).await?;
+    let mut problems = delete(&request, &snapshot, deletions, &mut summary).await?;
     let counters = Arc::new(RestoreProgress { stop: ctx.stop.flag(), ..RestoreProgress::default() });
     progress.bytes_total.store(snapshot.contents.counts.bytes, Ordering::Relaxed);
     progress.files_total.store(snapshot.contents.counts.files, Ordering::Relaxed);
     let options = RestoreOptions {
         to: request.target.clone(),
-        filter: Filter::new(&request.include, &request.exclude).map_err(restore_failure)?,
+        filter: filter(&request)?,
         in_place: request.in_place,
         marks: Some(marks(&vault.access.state_dir)),
     };
-    let (reader, tree, runtime) = (Arc::new(opened.reader()), snapshot.contents.tree, Handle::current());
+    let reader = Arc::new(opened.reader_of(&id).await?);
+    let (tree, runtime) = (snapshot.contents.tree, Handle::current());
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, |progress| {
         progress.files_done.store(shown.files.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -263,24 +259,18 @@ pub(crate) async fn restore(
 }
 
 async fn delete(
-    target: &Path,
+    request: &RestoreRequest,
+    snapshot: &Snapshot,
     deletions: &[RawPath],
     summary: &mut RestoreSummary,
 ) -> Result<Vec<PathProblem>> {
     if deletions.is_empty() {
         return Ok(Vec::new());
     }
-    let extras: Vec<Extra> = deletions
-        .iter()
-        .filter_map(|path| TreePath::new(path.0.clone()))
-        .map(|path| {
-            let full = target.join(std::ffi::OsStr::from_bytes(path.as_bytes()));
-            let is_directory = std::fs::symlink_metadata(full).is_ok_and(|found| found.is_dir());
-            Extra { path, is_directory }
-        })
-        .collect();
-    let (to, planned) = (target.to_owned(), extras.len() as u64);
-    let removed = tokio::task::spawn_blocking(move || restoring::remove_extras(&to, &extras));
+    let scope = scope(request, snapshot)?;
+    let extras: Vec<TreePath> = deletions.iter().filter_map(|path| TreePath::new(path.0.clone())).collect();
+    let (to, planned) = (request.target.clone(), extras.len() as u64);
+    let removed = tokio::task::spawn_blocking(move || restoring::remove_extras(&to, &extras, &scope));
     let failed = removed.await.map_err(|_| restore_bug())?.map_err(restore_failure)?;
     summary.deleted = planned - failed.len() as u64;
     Ok(failed)
@@ -301,6 +291,7 @@ fn restore_failure(error: RestoreError) -> Failure {
         RestoreError::Interrupted => return Failure::interrupted(),
         RestoreError::Pattern { .. } => (Exit::Usage, Hint::SeeHelp {}),
         RestoreError::NotEmpty { .. } => (Exit::Usage, Hint::UseEmptyOrInPlace {}),
+        RestoreError::UnreadUnknown { .. } => (Exit::Failed, Hint::RestoreWithoutDelete {}),
         RestoreError::Target { .. } => (Exit::Failed, Hint::CheckDirectory {}),
         RestoreError::Full { .. } => (Exit::Failed, Hint::MakeRoom {}),
     };

@@ -76,6 +76,9 @@ super::messages! {
         UseOrMoveVault {}
             "use the vault that is there, or name another place; `shudao vault info` shows what it is"
             "请使用该处已有的保险库，或指定其他位置；`shudao vault info` 可查看详情"
+        RestoreWithoutDelete {}
+            "restore without --delete, and remove by hand what you know to be extra"
+            "请不带 --delete 恢复，并手工删除确知多余的内容"
         UseOtherStore {}
             "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
             "请使用支持条件写入的存储，例如 S3 或本地路径"

@@ -374,9 +374,11 @@ fn unreadable(found: &Found, unread: &source::Unread) -> Outcome {
     Outcome::Problem(problem_of(found.path.clone(), unread.kind, &unread.error))
 }
 
+/// The paths as the snapshot has them: absolute, so that they mean the same wherever they are read.
 fn paths_of(scan: &ScanOptions) -> Vec<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
-    scan.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect()
+    let absolute = |root: &std::path::PathBuf| source::absolute(root).unwrap_or_else(|_| root.clone());
+    scan.roots.iter().map(|root| absolute(root).as_os_str().as_bytes().to_vec()).collect()
 }
 
 fn snapshot_counts(summary: &BackupSummary) -> Counts {

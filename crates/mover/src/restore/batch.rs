@@ -1,11 +1,14 @@
 //! Files that are written together, and the frames they need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use shudao_vault::entry::{Extent, TreePath};
+use rustix::fs::FileType;
+use shudao_vault::entry::{Entry, Extent, Node, TreePath};
 use shudao_vault::fetch::Frames;
 use shudao_vault::id::Digest;
 use shudao_vault::index::Location;
@@ -15,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::PathProblem;
+use super::compare::{Existing, look};
 use super::target::Place;
 use super::write::{FileInWork, Piece, WriteError};
 use crate::ingest::lock;
@@ -23,6 +27,10 @@ use crate::ingest::lock;
 const BATCH_FRAME_BYTES: usize = 16 << 20;
 /// … or when it holds this many files.
 const BATCH_FILES: usize = 4096;
+/// … or this many parts of files.
+const BATCH_PARTS: usize = 16_384;
+/// … or so many directories that their open handles would go beyond what a process may have.
+const BATCH_DIRECTORIES: usize = 128;
 
 /// What is known of a file before its bytes arrive.
 pub(super) enum Part {
@@ -47,11 +55,13 @@ pub(super) struct Work {
 
 /// A second name for a file.
 pub(super) struct Link {
-    pub(super) path: TreePath,
+    pub(super) entry: Entry,
     pub(super) place: Place,
     pub(super) first: Place,
-    /// Whether it counts as a regular file.
-    pub(super) is_file: bool,
+    /// Where the first name is in the tree.
+    pub(super) first_path: TreePath,
+    /// What stood at `place` before the batch.
+    pub(super) found: Existing,
 }
 
 /// See the module.
@@ -61,23 +71,49 @@ pub(super) struct Batch {
     pub(super) links: Vec<Link>,
     frames: BTreeMap<FrameKey, Location>,
     frame_bytes: usize,
+    parts: usize,
+    directories: HashSet<RawFd>,
 }
 
 impl Batch {
+    /// Adds a file, whose parts follow.
+    pub(super) fn begin(&mut self, file: &SharedFile, place: &Place) {
+        self.hold(place);
+        self.works.push(Work { file: Arc::clone(file), parts: Vec::new(), ends: false });
+    }
+
+    /// Adds a second name.
+    pub(super) fn link(&mut self, link: Link) {
+        self.hold(&link.place);
+        self.hold(&link.first);
+        self.links.push(link);
+    }
+
+    /// Remembers that the place's directory stays open as long as the batch.
+    fn hold(&mut self, place: &Place) {
+        self.directories.insert(place.directory.as_raw_fd());
+    }
+
     /// Adds a part to the last work.
     pub(super) fn push(&mut self, part: Part) {
+        self.parts += 1;
         if let Part::Chunk { place: Some(place), .. } = &part
             && self.frames.insert(frame_key(place), *place).is_none()
         {
             self.frame_bytes += place.frame_length as usize;
         }
-        if let Some(work) = self.works.last_mut() {
-            work.parts.push(part);
+        let Some(work) = self.works.last_mut() else { return };
+        match (work.parts.last_mut(), part) {
+            (Some(Part::Kept(before)), Part::Kept(length)) => *before += length,
+            (_, part) => work.parts.push(part),
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.frame_bytes >= BATCH_FRAME_BYTES || self.works.len() + self.links.len() >= BATCH_FILES
+        self.frame_bytes >= BATCH_FRAME_BYTES
+            || self.works.len() + self.links.len() >= BATCH_FILES
+            || self.parts >= BATCH_PARTS
+            || self.directories.len() >= BATCH_DIRECTORIES
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -102,30 +138,48 @@ pub(super) struct Written {
     pub(super) is_full: bool,
 }
 
-/// Writes the batch's files in parallel, then its links in order.
-pub(super) fn write_batch(
-    batch: Batch,
-    frames: &Frames,
-    reader: &Reader,
-    runtime: &Handle,
-    prune: bool,
-) -> Written {
+/// Writes the batch's files in parallel. Its links are made afterwards, by [`make_link`].
+pub(super) fn write_works(works: Vec<Work>, frames: &Frames, reader: &Reader, runtime: &Handle) -> Written {
     let outcomes: Vec<Written> =
-        batch.works.into_par_iter().map(|work| write_one(work, frames, reader, runtime, prune)).collect();
+        works.into_par_iter().map(|work| write_one(work, frames, reader, runtime)).collect();
     let mut all = Written::default();
     for outcome in outcomes {
         all.merge(outcome);
     }
-    for link in batch.links {
-        match link.place.link_to(&link.first) {
-            Ok(()) => all.files += u64::from(link.is_file),
-            Err(cause) => {
-                let what = format!("make a hard link: {cause}");
-                all.failed.push(PathProblem { path: link.path, what });
-            }
-        }
-    }
     all
+}
+
+/// Makes a second name of the file at the first one, once that is written. What stands there is replaced.
+///
+/// Returns false when the first name does not hold what the entry says, so that a link would give the entry other bytes.
+pub(super) fn make_link(link: &Link, in_place: bool) -> io::Result<bool> {
+    let Some(first) = link.first.stat()? else { return Ok(false) };
+    let there = if in_place { link.place.stat()? } else { None };
+    if let Some(there) = &there
+        && (there.st_dev, there.st_ino) == (first.st_dev, first.st_ino)
+    {
+        // Other bytes would have been replaced, at the first name, by another inode.
+        return Ok(link.found == Existing::Same);
+    }
+    // In a target that was empty whatever stands at the first name was written by this run.
+    let is_right = if in_place {
+        look(&link.first, &link.entry)? == Existing::Same
+    } else {
+        let is_file = FileType::from_raw_mode(first.st_mode) == FileType::RegularFile;
+        let is_to_be_file = matches!(link.entry.portable.node, Node::File { .. });
+        is_file == is_to_be_file && (!is_file || first.st_size as u64 == link.entry.size())
+    };
+    if !is_right {
+        return Ok(false);
+    }
+    if there.is_none() {
+        link.place.link_to(&link.first)?;
+        return Ok(true);
+    }
+    let temporary = link.place.temporary();
+    temporary.link_to(&link.first)?;
+    link.place.take_over(&temporary).inspect_err(|_| drop(temporary.unlink()))?;
+    Ok(true)
 }
 
 impl Written {
@@ -139,7 +193,7 @@ impl Written {
     }
 }
 
-fn write_one(work: Work, frames: &Frames, reader: &Reader, runtime: &Handle, prune: bool) -> Written {
+fn write_one(work: Work, frames: &Frames, reader: &Reader, runtime: &Handle) -> Written {
     let mut outcome = Written::default();
     let mut shared = lock(&work.file);
     // Empty when an earlier part failed, which was reported then.
@@ -151,7 +205,7 @@ fn write_one(work: Work, frames: &Frames, reader: &Reader, runtime: &Handle, pru
             return Ok(Vec::new());
         }
         let (size, written) = (file.entry.size(), file.bytes_written);
-        let not_set = file.finish(prune)?;
+        let not_set = file.finish()?;
         outcome.files = 1;
         outcome.bytes = size;
         outcome.bytes_written = written;
@@ -191,7 +245,6 @@ fn write_parts(
     runtime: &Handle,
 ) -> Result<(), Failure> {
     let mut offset = file.offset();
-    let mut pieces = Vec::with_capacity(parts.len());
     for part in parts {
         let (piece, length) = match part {
             Part::Hole(length) => (Piece::Hole(length), length),
@@ -206,13 +259,13 @@ fn write_parts(
                     );
                     return Err(Failure::Lost { from, to, cause });
                 }
-                (Piece::Data(bytes), u64::from(length))
+                (Piece::Data(bytes, digest), u64::from(length))
             }
         };
         offset += length;
-        pieces.push(piece);
+        file.write(&piece)?;
     }
-    Ok(file.write(&pieces)?)
+    Ok(())
 }
 
 /// The chunk from the fetched frames or, when those do not give it, from wherever the index knows it.

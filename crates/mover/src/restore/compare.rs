@@ -49,10 +49,15 @@ pub(super) fn look(place: &Place, entry: &Entry) -> io::Result<Existing> {
             // Patching a file that has other names would change those too.
             let patchable = *size >= PATCH_BYTES_MIN && stat.st_nlink == 1;
             let file = place.open(OFlags::RDONLY).map(File::from);
+            // A file that cannot be read is no reason to fail: it is replaced.
             match file {
-                Ok(file) if stat.st_size as u64 == *size && digest_of(&file)? == *digest => Existing::Same,
+                Ok(file) if stat.st_size as u64 == *size => match digest_of(&file) {
+                    Ok(found) if found == *digest => Existing::Same,
+                    Ok(_) if patchable => Existing::Patchable,
+                    Ok(_) | Err(_) => Existing::Different,
+                },
                 Ok(_) if patchable => Existing::Patchable,
-                _ => Existing::Different,
+                Ok(_) | Err(_) => Existing::Different,
             }
         }
         _ => Existing::Different,

@@ -38,6 +38,8 @@ impl Filter {
 
 fn compile(patterns: &[String]) -> Result<Gitignore, RestoreError> {
     let mut builder = GitignoreBuilder::new("");
+    // A bracket that is never closed is a mistake to be told, as it is for a backup.
+    builder.allow_unclosed_class(false);
     for pattern in patterns {
         builder
             .add_line(None, pattern)

@@ -17,13 +17,22 @@ impl Mark {
     pub(super) fn write(marks: &Path, to: &Path, path: &TreePath) -> io::Result<Self> {
         std::fs::create_dir_all(marks)?;
         let to = std::path::absolute(to)?;
-        let name = blake3::hash(&[to.as_os_str().as_bytes(), &[0], path.as_bytes()].concat()).to_hex();
-        let place = marks.join(name.as_str());
+        let place = marks.join(Self::name(&to, path));
         let mut file = File::create(&place)?;
         file.write_all(&[to.as_os_str().as_bytes(), &[0], path.as_bytes()].concat())?;
         file.sync_all()?;
         File::open(marks)?.sync_all()?;
         Ok(Self(place))
+    }
+
+    /// The mark that an earlier run left for `path` below `to`, if there is one.
+    pub(super) fn find(marks: &Path, to: &Path, path: &TreePath) -> io::Result<Option<Self>> {
+        let place = marks.join(Self::name(&std::path::absolute(to)?, path));
+        Ok(place.try_exists()?.then_some(Self(place)))
+    }
+
+    fn name(to: &Path, path: &TreePath) -> String {
+        blake3::hash(&[to.as_os_str().as_bytes(), &[0], path.as_bytes()].concat()).to_hex().to_string()
     }
 
     /// Removes the mark: the file is whole.
@@ -71,9 +80,11 @@ mod tests {
         let marks = marks.path().join("marks");
         assert!(unfinished(&marks).unwrap().is_empty());
         let path = TreePath::new("a/b").unwrap();
-        let mark = Mark::write(&marks, Path::new("/srv/x"), &path).unwrap();
-        assert_eq!(unfinished(&marks).unwrap(), [Unfinished { to: "/srv/x".into(), path }]);
-        mark.remove().unwrap();
+        let to = Path::new("/srv/x");
+        Mark::write(&marks, to, &path).unwrap();
+        assert_eq!(unfinished(&marks).unwrap(), [Unfinished { to: to.into(), path: path.clone() }]);
+        assert!(Mark::find(&marks, Path::new("/srv/y"), &path).unwrap().is_none());
+        Mark::find(&marks, to, &path).unwrap().unwrap().remove().unwrap();
         assert!(unfinished(&marks).unwrap().is_empty());
     }
 }

@@ -18,13 +18,16 @@ mod run;
 mod target;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use shudao_vault::entry::TreePath;
 
-pub use extras::{Extra, plan_extras, remove_extras};
+pub use extras::{ExtrasPlan, Scope, plan_extras, remove_extras};
 pub use filter::Filter;
 pub use mark::{Unfinished, unfinished};
 pub use run::restore;
@@ -62,7 +65,7 @@ pub struct RestoreSummary {
 }
 
 /// Something that went wrong at one path.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathProblem {
     /// Where.
     pub path: TreePath,
@@ -96,6 +99,12 @@ pub enum RestoreError {
         /// What is wrong with it.
         #[source]
         cause: Box<ignore::Error>,
+    },
+    /// The backup left so many paths unread that it does not list them all.
+    #[error("the backup could not read {total} paths and lists only some: what else is extra cannot be told")]
+    UnreadUnknown {
+        /// How many there were.
+        total: u64,
     },
     /// The target holds something, and writing into an existing tree was not asked for.
     #[error("{} is not empty", to.display())]

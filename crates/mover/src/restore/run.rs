@@ -1,13 +1,16 @@
 //! The run of a restore: entries in, batches out, directories last.
 
-use std::collections::{HashMap, VecDeque};
+mod links;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 use shudao_vault::Kind;
-use shudao_vault::entry::{Entry, Node, TreePath, XattrValue};
+use shudao_vault::entry::{Entry, Node, Portable, TreePath, Xattr, XattrValue};
 use shudao_vault::fetch::Frames;
 use shudao_vault::id::Digest;
 use shudao_vault::keys::ring::ChunkSpace;
@@ -16,7 +19,7 @@ use shudao_vault::tree::{EntryStream, ExtentStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::batch::{Batch, Link, Part, Work, Written, part_of, write_batch};
+use super::batch::{Batch, Link, Part, Written, part_of, write_works};
 use super::compare::{Existing, has_extent, look};
 use super::mark::Mark;
 use super::target::{Place, Target, XattrBytes, metadata_is, set_metadata};
@@ -40,7 +43,7 @@ pub fn restore(
     progress: &RestoreProgress,
     runtime: &Handle,
 ) -> Result<RestoreSummary, RestoreError> {
-    let at = |cause| RestoreError::Target { to: options.to.clone(), cause };
+    let at = |cause| target_error(&options.to, cause);
     let mut target = Target::open(&options.to).map_err(at)?;
     if !options.in_place && !target.is_empty().map_err(at)? {
         return Err(RestoreError::NotEmpty { to: options.to.clone() });
@@ -58,6 +61,9 @@ pub fn restore(
         fetching: VecDeque::new(),
         directories: Vec::new(),
         aliases: HashMap::new(),
+        failed: HashSet::new(),
+        orphans: Vec::new(),
+        is_torn: false,
     };
     let mut entries = EntryStream::open(Arc::clone(reader), root.0, root.1);
     loop {
@@ -70,15 +76,18 @@ pub fn restore(
             // A lost node is reported with the paths it held, and the stream goes on after it; nothing else is passed over.
             Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => {
                 let from = entries.gap().map_or_else(TreePath::root, |gap| gap.node.first.clone());
+                run.is_torn = true;
                 run.lost(&from, &shudao_vault::vault::chain(&error));
             }
             Err(error) => return Err(error.into()),
         }
     }
     run.flush_group()?;
-    run.seal_batch()?;
-    while !run.fetching.is_empty() {
+    // Writing may show links that must become files of their own, which are one more batch.
+    while !run.batch.is_empty() || !run.fetching.is_empty() {
+        run.seal_batch()?;
         run.write_next()?;
+        run.plan_orphans()?;
     }
     run.finish_directories();
     let summary = run.summary;
@@ -99,9 +108,15 @@ struct Run<'a> {
     batch: Batch,
     fetching: VecDeque<(Batch, JoinHandle<Frames>)>,
     /// Directories made, whose metadata is set at the end, deepest last.
-    directories: Vec<Entry>,
-    /// Where the first restored member of a hard-link group is, if the group's first member was filtered out.
+    directories: Vec<Portable>,
+    /// Where the first restored member of a hard-link group is, if the group's first member was filtered out or lost.
     aliases: HashMap<TreePath, TreePath>,
+    /// Paths that were not restored: nothing may be linked to what stands there.
+    failed: HashSet<TreePath>,
+    /// Links that found nothing right to link to, and are planned again.
+    orphans: Vec<Link>,
+    /// A part of the tree was lost, and directories' entries may have been with it.
+    is_torn: bool,
 }
 
 impl Run<'_> {
@@ -126,33 +141,48 @@ impl Run<'_> {
         if is_directory {
             return self.make_directory(entry);
         }
-        match self.target.place(entry.path()) {
+        match self.place_of(entry.path()) {
             Ok(place) => self.group.push((entry, place)),
             Err(cause) => self.lost(entry.path(), &format!("open its directory: {cause}")),
         }
         if self.group.len() >= GROUP_ENTRIES { self.flush_group() } else { Ok(()) }
     }
 
-    fn make_directory(&mut self, entry: Entry) -> Result<(), RestoreError> {
-        if !entry.path().is_root() {
-            let made = self.target.place(entry.path()).and_then(|place| {
-                if self.options.in_place && look(&place, &entry)? == Existing::Different {
-                    place.unlink()?;
+    /// The place of a path. Where a lost part of the tree may have held its directory's entry, the directory is made.
+    fn place_of(&mut self, path: &TreePath) -> io::Result<Place> {
+        match self.target.place(path) {
+            Err(error) if self.is_torn && error.kind() == io::ErrorKind::NotFound => {
+                let mut missing: Vec<TreePath> =
+                    std::iter::successors(path.parent(), TreePath::parent).collect();
+                while let Some(directory) = missing.pop() {
+                    self.target.place(&directory)?.make_directory()?;
                 }
-                place.make_directory()
-            });
-            if let Err(cause) = made {
-                self.check_full(&cause)?;
-                self.lost(entry.path(), &format!("make the directory: {cause}"));
-                return Ok(());
+                self.target.place(path)
             }
+            result => result,
+        }
+    }
+
+    fn make_directory(&mut self, entry: Entry) -> Result<(), RestoreError> {
+        let in_place = self.options.in_place;
+        let made = self.place_of(entry.path()).and_then(|place| {
+            if in_place && look(&place, &entry)? == Existing::Different {
+                place.unlink()?;
+            }
+            place.make_directory()
+        });
+        if let Err(cause) = made {
+            self.check_full(&cause)?;
+            self.lost(entry.path(), &format!("make the directory: {cause}"));
+            return Ok(());
         }
         self.summary.directories += 1;
-        self.directories.push(entry);
+        self.directories.push(entry.portable);
         Ok(())
     }
 
     fn flush_group(&mut self) -> Result<(), RestoreError> {
+        self.plan_orphans()?;
         let group = std::mem::take(&mut self.group);
         let existing: Vec<io::Result<Existing>> = if self.options.in_place {
             group.par_iter().map(|(entry, place)| look(place, entry)).collect()
@@ -168,15 +198,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn plan(&mut self, entry: Entry, place: Place, existing: Existing) -> Result<(), RestoreError> {
+    fn plan(&mut self, entry: Entry, place: Place, mut existing: Existing) -> Result<(), RestoreError> {
         if existing == Existing::DirectoryInTheWay {
-            self.lost(entry.path(), "a directory stands in its place; remove it, or restore with --delete");
-            return Ok(());
+            if place.remove_directory().is_err() {
+                let what = "a directory stands in its place; remove it, or restore with --delete";
+                self.lost(entry.path(), what);
+                return Ok(());
+            }
+            existing = Existing::Absent;
         }
-        if self.plan_link(&entry, &place, existing)? {
-            return Ok(());
+        match self.first_name(&entry) {
+            Some(first) => self.plan_link(entry, place, existing, first),
+            None => self.plan_whole(entry, place, existing),
         }
-        let xattrs = match self.xattrs(&entry) {
+    }
+
+    fn plan_whole(&mut self, entry: Entry, place: Place, existing: Existing) -> Result<(), RestoreError> {
+        let xattrs = match self.xattrs(&entry.portable.xattrs) {
             Ok(xattrs) => xattrs,
             Err(error) => {
                 self.lost(
@@ -196,48 +234,20 @@ impl Run<'_> {
         }
     }
 
-    /// Plans a hard link if the entry is a later member of a group whose first member is restored too.
-    fn plan_link(&mut self, entry: &Entry, place: &Place, existing: Existing) -> Result<bool, RestoreError> {
-        let Some(first) = &entry.portable.first_link else { return Ok(false) };
-        let is_file = matches!(entry.portable.node, Node::File { .. });
-        let first = if self.options.filter.wants(first, false) {
-            first.clone()
-        } else if let Some(alias) = self.aliases.get(first) {
-            alias.clone()
-        } else {
-            self.aliases.insert(first.clone(), entry.path().clone());
-            return Ok(false);
-        };
-        match self.target.place(&first) {
-            Ok(first) => {
-                if existing != Existing::Absent {
-                    if is_same_inode(place, &first) {
-                        self.summary.files += u64::from(is_file);
-                        return Ok(true);
-                    }
-                    if let Err(cause) = place.unlink() {
-                        self.lost(entry.path(), &format!("replace it by a hard link: {cause}"));
-                        return Ok(true);
-                    }
-                }
-                self.batch.links.push(Link {
-                    path: entry.path().clone(),
-                    place: place.clone(),
-                    first,
-                    is_file,
-                });
-            }
-            Err(cause) => self.lost(entry.path(), &format!("open the first name of its hard link: {cause}")),
-        }
-        self.seal_if_full()?;
-        Ok(true)
+    /// The mark that an earlier run left for this path, which goes when the file is whole.
+    fn old_mark(&self, path: &TreePath) -> Option<Mark> {
+        let marks = self.options.marks.as_ref().filter(|_| self.options.in_place)?;
+        Mark::find(marks, &self.options.to, path).ok().flatten()
     }
 
     fn keep(&mut self, entry: &Entry, place: &Place, xattrs: &XattrBytes) {
         if !metadata_is(place, &entry.portable, xattrs) {
-            for not_set in set_metadata(place, &entry.portable, xattrs, true) {
+            for not_set in set_metadata(place, &entry.portable, xattrs) {
                 self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
             }
+        }
+        if let Some(Err(cause)) = self.old_mark(entry.path()).map(Mark::remove) {
+            self.not_set(entry.path(), format!("remove the mark of an interrupted restore: {cause}"));
         }
         if matches!(entry.portable.node, Node::File { .. }) {
             self.summary.files += 1;
@@ -258,7 +268,7 @@ impl Run<'_> {
         let replaced = if existing == Existing::Different { place.unlink() } else { Ok(()) };
         match replaced.and_then(|()| place.make_special(&entry.portable)) {
             Ok(()) => {
-                for not_set in set_metadata(place, &entry.portable, xattrs, false) {
+                for not_set in set_metadata(place, &entry.portable, xattrs) {
                     self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
                 }
             }
@@ -296,13 +306,14 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let mut in_work = FileInWork::new(entry, place, xattrs, manner);
+        let mut in_work = FileInWork::new(entry, place.clone(), xattrs, manner);
+        in_work.mark = self.old_mark(&path);
         if let (Manner::Patched, Some(marks)) = (manner, &self.options.marks) {
             let mark = Mark::write(marks, &self.options.to, &path);
             in_work.mark = Some(mark.map_err(|cause| RestoreError::Target { to: marks.clone(), cause })?);
         }
         let file = Arc::new(Mutex::new(Some(in_work)));
-        self.batch.works.push(Work { file: Arc::clone(&file), parts: Vec::new(), ends: false });
+        self.batch.begin(&file, &place);
         loop {
             let next = self.runtime.block_on(stream.next());
             let part = match next {
@@ -325,7 +336,7 @@ impl Run<'_> {
             }
             if self.batch.is_full() {
                 self.seal_batch()?;
-                self.batch.works.push(Work { file: Arc::clone(&file), parts: Vec::new(), ends: false });
+                self.batch.begin(&file, &place);
             }
         }
         if let Some(work) = self.batch.works.last_mut() {
@@ -351,14 +362,17 @@ impl Run<'_> {
     fn write_next(&mut self) -> Result<(), RestoreError> {
         let Some((batch, fetch)) = self.fetching.pop_front() else { return Ok(()) };
         let frames = self.runtime.block_on(fetch).unwrap_or_default();
-        let written = write_batch(batch, &frames, self.reader, self.runtime, self.options.in_place);
-        self.account(written)
+        let written = write_works(batch.works, &frames, self.reader, self.runtime);
+        drop(frames);
+        self.account(written)?;
+        self.make_links(batch.links)
     }
 
     fn account(&mut self, written: Written) -> Result<(), RestoreError> {
         self.summary.files += written.files;
         self.summary.bytes += written.bytes;
         self.summary.bytes_written += written.bytes_written;
+        self.failed.extend(written.failed.iter().map(|problem| problem.path.clone()));
         self.summary.failed.extend(written.failed);
         self.summary.metadata_not_set.extend(written.not_set);
         self.progress.files.fetch_add(written.files, Ordering::Relaxed);
@@ -369,23 +383,31 @@ impl Run<'_> {
     /// Sets directories' metadata, deepest first, so that nothing written below changes their times again and a
     /// directory that we may not enter afterwards is done last.
     fn finish_directories(&mut self) {
-        for entry in std::mem::take(&mut self.directories).into_iter().rev() {
-            let xattrs = self.xattrs(&entry).unwrap_or_default();
-            match self.target.place(entry.path()) {
-                Ok(place) if metadata_is(&place, &entry.portable, &xattrs) => {}
+        for portable in std::mem::take(&mut self.directories).into_iter().rev() {
+            let path = &portable.path;
+            let xattrs = match self.xattrs(&portable.xattrs) {
+                Ok(xattrs) => xattrs,
+                Err(error) => {
+                    let what = format!("extended attributes: {}", shudao_vault::vault::chain(&error));
+                    self.not_set(path, what);
+                    XattrBytes::new()
+                }
+            };
+            match self.target.place(path) {
+                Ok(place) if metadata_is(&place, &portable, &xattrs) => {}
                 Ok(place) => {
-                    for not_set in set_metadata(&place, &entry.portable, &xattrs, self.options.in_place) {
-                        self.not_set(entry.path(), format!("{}: {}", not_set.what, not_set.cause));
+                    for not_set in set_metadata(&place, &portable, &xattrs) {
+                        self.not_set(path, format!("{}: {}", not_set.what, not_set.cause));
                     }
                 }
-                Err(cause) => self.not_set(entry.path(), format!("metadata: {cause}")),
+                Err(cause) => self.not_set(path, format!("metadata: {cause}")),
             }
         }
     }
 
-    fn xattrs(&self, entry: &Entry) -> shudao_vault::Result<XattrBytes> {
+    fn xattrs(&self, xattrs: &[Xattr]) -> shudao_vault::Result<XattrBytes> {
         let mut values = XattrBytes::new();
-        for xattr in &entry.portable.xattrs {
+        for xattr in xattrs {
             let value = match &xattr.value {
                 XattrValue::Inline(value) => value.clone(),
                 XattrValue::Chunk { digest, .. } => {
@@ -398,15 +420,11 @@ impl Run<'_> {
     }
 
     fn check_full(&self, cause: &io::Error) -> Result<(), RestoreError> {
-        match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Err(RestoreError::Full { to: self.options.to.clone() })
-            }
-            _ => Ok(()),
-        }
+        if is_full(cause) { Err(RestoreError::Full { to: self.options.to.clone() }) } else { Ok(()) }
     }
 
     fn lost(&mut self, path: &TreePath, what: &str) {
+        self.failed.insert(path.clone());
         self.summary.failed.push(PathProblem { path: path.clone(), what: what.to_owned() });
     }
 
@@ -419,9 +437,11 @@ fn is_device(node: &Node) -> bool {
     matches!(node, Node::CharDevice { .. } | Node::BlockDevice { .. })
 }
 
-fn is_same_inode(a: &Place, b: &Place) -> bool {
-    match (a.stat(), b.stat()) {
-        (Ok(Some(a)), Ok(Some(b))) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
-        _ => false,
-    }
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn target_error(to: &Path, cause: io::Error) -> RestoreError {
+    let to = to.to_owned();
+    if is_full(&cause) { RestoreError::Full { to } } else { RestoreError::Target { to, cause } }
 }

@@ -155,8 +155,10 @@ impl Place {
         Ok(fs::unlinkat(&*self.directory, &*self.name, AtFlags::REMOVEDIR)?)
     }
 
-    /// The same directory, another name.
-    pub(crate) fn sibling(&self, name: Vec<u8>) -> Self {
+    /// A name of its own in the same directory, for what is renamed when it is whole.
+    pub(crate) fn temporary(&self) -> Self {
+        let id: [u8; 16] = shudao_vault::suite::random();
+        let name = format!(".shudao-{}.part", shudao_vault::id::to_hex(&id)).into_bytes();
         Self { directory: Arc::clone(&self.directory), name }
     }
 }
@@ -171,14 +173,10 @@ pub(crate) struct NotSet {
 /// The values of the extended attributes to set, resolved from the vault.
 pub(crate) type XattrBytes = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Sets owner, mode, extended attributes and times, in this order: changing the owner clears setuid bits and
-/// capabilities, and everything else would change the times.
-pub(crate) fn set_metadata(
-    place: &Place,
-    portable: &Portable,
-    xattrs: &XattrBytes,
-    prune: bool,
-) -> Vec<NotSet> {
+/// Sets owner, `user.*` attributes, mode, the other attributes and times, in this order: changing the owner clears setuid
+/// bits and capabilities, a mode without write permission would refuse the `user.*` ones to whoever is not root, and
+/// everything would change the times. Removes other portable attributes, such as an ACL inherited from the directory.
+pub(crate) fn set_metadata(place: &Place, portable: &Portable, xattrs: &XattrBytes) -> Vec<NotSet> {
     let mut failed = Vec::new();
     let mut note = |what: &str, result: io::Result<()>| {
         if let Err(cause) = result {
@@ -189,17 +187,23 @@ pub(crate) fn set_metadata(
         Ok(handle) => handle,
         Err(cause) => return vec![NotSet { what: "metadata".to_owned(), cause }],
     };
-    note("owner", set_owner(&handle, portable));
+    let owner = set_owner(&handle, portable);
+    let owner_is_set = owner.is_ok();
+    note("owner", owner);
     if !matches!(portable.node, Node::Symlink { .. }) {
         let path = proc_path(&handle);
-        let mode = Mode::from_raw_mode(portable.mode);
-        note("mode", fs::chmod(&path, mode).map_err(io::Error::from));
-        if prune {
-            note("extended attributes", remove_other_xattrs(&path, xattrs));
+        let is_user = |name: &[u8]| name.starts_with(b"user.");
+        note("extended attributes", remove_other_xattrs(&handle, &path, xattrs));
+        for (name, value) in xattrs.iter().filter(|(name, _)| is_user(name)) {
+            note(&xattr_title(name), set_xattr(&handle, &path, name, value));
         }
-        for (name, value) in xattrs {
-            let result = fs::setxattr(&path, &**name, value, XattrFlags::empty()).map_err(io::Error::from);
-            note(&format!("extended attribute {}", String::from_utf8_lossy(name)), result);
+        let (mode, withheld) = mode_to_set(portable, owner_is_set);
+        note("mode", fs::chmod(&path, Mode::from_raw_mode(mode)).map_err(io::Error::from));
+        if withheld {
+            note("setuid and setgid", Err(io::Error::other("not given to a file of another owner")));
+        }
+        for (name, value) in xattrs.iter().filter(|(name, _)| !is_user(name)) {
+            note(&xattr_title(name), set_xattr(&handle, &path, name, value));
         }
     }
     let times =
@@ -207,6 +211,20 @@ pub(crate) fn set_metadata(
     let result = fs::utimensat(&*place.directory, &*place.name, &times, AtFlags::SYMLINK_NOFOLLOW);
     note("times", result.map_err(io::Error::from));
     failed
+}
+
+/// The mode to set, and whether bits were withheld: a program must not run with the rights of whoever restored it
+/// because its owner could not be set.
+fn mode_to_set(portable: &Portable, owner_is_set: bool) -> (u32, bool) {
+    let privileged = portable.mode & 0o6000;
+    if owner_is_set || privileged == 0 || portable.node == Node::Directory {
+        return (portable.mode, false);
+    }
+    (portable.mode & !0o6000, true)
+}
+
+fn xattr_title(name: &[u8]) -> String {
+    format!("extended attribute {}", String::from_utf8_lossy(name))
 }
 
 /// Whether owner, mode, extended attributes and modification time are as they must be.
@@ -236,24 +254,55 @@ fn set_owner(handle: &OwnedFd, portable: &Portable) -> io::Result<()> {
         return Ok(());
     }
     let (uid, gid) = (fs::Uid::from_raw(portable.uid), fs::Gid::from_raw(portable.gid));
-    Ok(fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?)
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    let both = fs::chownat(handle, "", Some(uid), Some(gid), flags);
+    if both == Err(rustix::io::Errno::PERM) && stat.st_uid != portable.uid {
+        // Whoever may not give files away may still give them to a group of theirs; what failed is reported anyway.
+        let _ = fs::chownat(handle, "", None, Some(gid), flags);
+    }
+    Ok(both?)
 }
 
-fn remove_other_xattrs(path: &str, keep: &XattrBytes) -> io::Result<()> {
+fn remove_other_xattrs(handle: &OwnedFd, path: &str, keep: &XattrBytes) -> io::Result<()> {
     for name in portable_xattr_names(path)? {
         if !keep.iter().any(|(kept, _)| *kept == name) {
-            fs::removexattr(path, &*name)?;
+            let removed = fs::removexattr(path, &*name);
+            writably(handle, path, removed, || fs::removexattr(path, &*name))?;
         }
     }
     Ok(())
 }
 
+fn set_xattr(handle: &OwnedFd, path: &str, name: &[u8], value: &[u8]) -> io::Result<()> {
+    let set = || fs::setxattr(path, name, value, XattrFlags::empty());
+    writably(handle, path, set(), set)
+}
+
+/// Tries again with write permission where the lack of it was the reason to fail; the mode is set afterwards.
+fn writably(
+    handle: &OwnedFd,
+    path: &str,
+    result: rustix::io::Result<()>,
+    again: impl FnOnce() -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    if result != Err(rustix::io::Errno::ACCESS) {
+        return Ok(result?);
+    }
+    let mode = fs::fstat(handle)?.st_mode & 0o777;
+    fs::chmod(path, Mode::from_raw_mode(mode | 0o600))?;
+    Ok(again()?)
+}
+
 fn portable_xattr_names(path: &str) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = vec![0; 64 << 10];
-    let length = match fs::listxattr(path, &mut names) {
-        Ok(length) => length,
-        Err(rustix::io::Errno::OPNOTSUPP) => 0,
-        Err(error) => return Err(error.into()),
+    let mut names = vec![0; 1 << 10];
+    let length = loop {
+        match fs::listxattr(path, &mut names) {
+            Ok(length) => break length,
+            Err(rustix::io::Errno::OPNOTSUPP) => break 0,
+            // The kernel's own limit is 64 KiB.
+            Err(rustix::io::Errno::RANGE) if names.len() < 64 << 10 => names.resize(64 << 10, 0),
+            Err(error) => return Err(error.into()),
+        }
     };
     let names = names[..length].split(|byte| *byte == 0);
     Ok(names.filter(|name| is_portable_xattr(name)).map(<[u8]>::to_vec).collect())

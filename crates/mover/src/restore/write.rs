@@ -14,11 +14,11 @@ use super::target::{NotSet, Place, XattrBytes, set_metadata};
 
 /// A run of a file's bytes, in order.
 pub(super) enum Piece {
-    /// Bytes of a chunk whose own digest was checked.
-    Data(Bytes),
+    /// Bytes of a chunk, and its digest, against which they were checked.
+    Data(Bytes, Digest),
     /// Not allocated.
     Hole(u64),
-    /// Already right in the existing file; `None` where the file's digest is not computed along the way.
+    /// Already right in the existing file.
     Kept(u64),
 }
 
@@ -41,8 +41,8 @@ pub(super) struct FileInWork {
     file: Option<File>,
     hasher: blake3::Hasher,
     offset: u64,
-    /// The whole file was one chunk, whose digest is the file's and was checked.
-    is_one_chunk: bool,
+    /// The digest of the one chunk that was the whole file, so that its bytes are not hashed a second time.
+    one_chunk: Option<Digest>,
     /// Bytes written so far, holes and kept ranges not counted.
     pub(super) bytes_written: u64,
     /// Says on disk that the file is being patched; removed when it is whole.
@@ -85,7 +85,7 @@ impl FileInWork {
             temporary: None,
             file: None,
             offset: 0,
-            is_one_chunk: false,
+            one_chunk: None,
             bytes_written: 0,
             mark: None,
         }
@@ -96,37 +96,33 @@ impl FileInWork {
         self.offset
     }
 
-    /// Writes the next pieces.
-    pub(super) fn write(&mut self, pieces: &[Piece]) -> Result<(), WriteError> {
+    /// Writes the next piece.
+    pub(super) fn write(&mut self, piece: &Piece) -> Result<(), WriteError> {
         if self.file.is_none() {
             self.file = Some(self.open()?);
         }
         let Some(file) = &self.file else { return Ok(()) };
-        let whole = matches!(pieces, [Piece::Data(bytes)] if bytes.len() as u64 == self.entry.size());
-        for piece in pieces {
-            match piece {
-                Piece::Data(bytes) => {
-                    file.write_all_at(bytes, self.offset).map_err(at("write data"))?;
-                    // A file of one chunk has the chunk's digest, which was checked when its frame was opened.
-                    if self.manner == Manner::Renamed && !whole {
-                        self.hasher.update(bytes);
-                    }
-                    self.offset += bytes.len() as u64;
-                    self.bytes_written += bytes.len() as u64;
+        match piece {
+            Piece::Data(bytes, digest) => {
+                file.write_all_at(bytes, self.offset).map_err(at("write data"))?;
+                let length = bytes.len() as u64;
+                if self.offset == 0 && length == self.entry.size() {
+                    self.one_chunk = Some(*digest);
+                } else if self.manner == Manner::Renamed {
+                    self.hasher.update(bytes);
                 }
-                Piece::Hole(length) => {
-                    if self.manner == Manner::Renamed {
-                        hash_zeros(&mut self.hasher, *length);
-                    } else {
-                        punch(file, self.offset, *length).map_err(at("make a hole"))?;
-                    }
-                    self.offset += length;
-                }
-                Piece::Kept(length) => self.offset += length,
+                self.offset += length;
+                self.bytes_written += length;
             }
-        }
-        if whole && self.manner == Manner::Renamed {
-            self.is_one_chunk = true;
+            Piece::Hole(length) => {
+                if self.manner == Manner::Renamed {
+                    hash_zeros(&mut self.hasher, *length);
+                } else {
+                    punch(file, self.offset, *length).map_err(at("make a hole"))?;
+                }
+                self.offset += length;
+            }
+            Piece::Kept(length) => self.offset += length,
         }
         Ok(())
     }
@@ -135,9 +131,7 @@ impl FileInWork {
         let handle = match self.manner {
             Manner::Patched => self.place.open(OFlags::RDWR).map_err(at("open for patching"))?,
             Manner::Renamed => {
-                let id: [u8; 16] = shudao_vault::suite::random();
-                let name = format!(".shudao-{}.part", shudao_vault::id::to_hex(&id));
-                let temporary = self.place.sibling(name.into_bytes());
+                let temporary = self.place.temporary();
                 let handle = temporary.create_file().map_err(at("create a temporary file"))?;
                 self.temporary = Some(temporary);
                 handle
@@ -149,36 +143,34 @@ impl FileInWork {
     }
 
     /// Checks what was written, sets metadata and gives the file its name. Returns what metadata could not be set.
-    pub(super) fn finish(mut self, prune: bool) -> Result<Vec<NotSet>, WriteError> {
+    pub(super) fn finish(mut self) -> Result<Vec<NotSet>, WriteError> {
         if self.file.is_none() {
             self.file = Some(self.open()?);
         }
         let Node::File { digest: expected, .. } = self.entry.portable.node else { return Ok(Vec::new()) };
-        let found = match (self.manner, self.is_one_chunk) {
-            (Manner::Renamed, true) => expected,
-            (Manner::Renamed, false) => Digest(*self.hasher.finalize().as_bytes()),
-            (Manner::Patched, _) => match self.file.take() {
-                Some(file) => {
-                    file.sync_data().map_err(at("write to disk"))?;
-                    digest_of(&file).map_err(at("read back"))?
-                }
-                None => expected,
-            },
+        let found = match (self.manner, self.one_chunk) {
+            (Manner::Renamed, Some(chunk)) => chunk,
+            (Manner::Renamed, None) => Digest(*self.hasher.finalize().as_bytes()),
+            (Manner::Patched, _) => {
+                let file = self.file.take().ok_or(io::ErrorKind::NotFound.into()).map_err(at("read back"))?;
+                file.sync_data().map_err(at("write to disk"))?;
+                digest_of(&file).map_err(at("read back"))?
+            }
         };
         if found != expected {
             return Err(WriteError::Digest { expected, found });
         }
         self.file = None;
-        if let Some(mark) = self.mark.take() {
-            mark.remove().map_err(at("remove the mark of a patched file"))?;
-        }
         let named = self.temporary.as_ref().unwrap_or(&self.place);
-        let not_set = set_metadata(named, &self.entry.portable, &self.xattrs, prune);
+        let not_set = set_metadata(named, &self.entry.portable, &self.xattrs);
         if let Some(temporary) = self.temporary.take()
             && let Err(cause) = self.place.take_over(&temporary)
         {
             self.temporary = Some(temporary);
             return Err(WriteError::Io { step: "give the file its name", cause });
+        }
+        if let Some(mark) = self.mark.take() {
+            mark.remove().map_err(at("remove the mark of a patched file"))?;
         }
         Ok(not_set)
     }

@@ -40,6 +40,8 @@ pub use excludes::{ExcludeError, Excludes, ExcludesBuilder};
 pub use found::{Found, FoundNode, FoundXattr, Scanned, Unread, UnreadKind, Why, classify};
 pub use links::HardLinks;
 pub use reader::{OpenFile, Piece};
+pub(crate) use roots::absolute;
 pub use status::Fingerprint;
+pub(crate) use status::{Follow, Status};
 pub use unchanged::unchanged;
 pub use walk::{Scan, ScanError, ScanOptions, scan};

@@ -64,7 +64,7 @@ pub(super) fn plan_start(paths: &[PathBuf], is_directory: impl FnOnce(&Path) -> 
 
 /// The path made absolute and without `.` and `..`. Symbolic links in it stay, unless it climbs by `..`, which may
 /// mean something else behind a link: then the system resolves it.
-pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
     if path.components().any(|component| component == Component::ParentDir) {
         return std::fs::canonicalize(path);
     }

@@ -25,8 +25,8 @@ pub(super) type Identity = (u64, u64);
 
 /// One name's metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Status {
-    pub(super) kind: FileType,
+pub(crate) struct Status {
+    pub(crate) kind: FileType,
     /// `0o7777` only.
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -47,7 +47,7 @@ pub(super) struct Status {
 
 /// Which file a name means when it is a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Follow {
+pub(crate) enum Follow {
     /// The link itself.
     Never,
     /// What it leads to: only for what was named on the command line.
@@ -56,7 +56,7 @@ pub(super) enum Follow {
 
 impl Status {
     /// The status of `name` in `directory`.
-    pub(super) fn of(directory: impl AsFd, name: &[u8], follow: Follow) -> io::Result<Self> {
+    pub(crate) fn of(directory: impl AsFd, name: &[u8], follow: Follow) -> io::Result<Self> {
         let flags = match follow {
             Follow::Never => AtFlags::SYMLINK_NOFOLLOW,
             Follow::Links => AtFlags::empty(),
@@ -65,7 +65,7 @@ impl Status {
     }
 
     /// The status of an open file or directory, by whatever kind of handle.
-    pub(super) fn of_open(file: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn of_open(file: impl AsFd) -> io::Result<Self> {
         Self::at(file, b"", AtFlags::EMPTY_PATH)
     }
 
@@ -134,7 +134,7 @@ impl Status {
     /// Whether a name with this status, in a directory with status `parent`, belongs to another file system.
     ///
     /// Only directories are judged by their device: an overlay shows files with the device of the layer beneath.
-    pub(super) fn is_across(&self, parent: &Status) -> bool {
+    pub(crate) fn is_across(&self, parent: &Status) -> bool {
         let other_mount = self.mount.zip(parent.mount).is_some_and(|(own, parent)| own != parent);
         other_mount || (self.kind == FileType::Directory && self.device != parent.device)
     }

@@ -243,6 +243,11 @@ impl State {
         self.bad.contains(&(*key, counter))
     }
 
+    /// All frames that were found bad.
+    pub fn all_bad(&self) -> &BTreeSet<(KeyId, u64)> {
+        &self.bad
+    }
+
     /// How many frames were declared bad.
     pub fn bad_frames(&self) -> usize {
         self.bad.len()

@@ -8,7 +8,7 @@ use super::{
 use crate::codec::Encoder;
 use crate::error::{Error, Result};
 use crate::frame::{Compression, FrameName, Scratch, seal_frame};
-use crate::id::SegmentId;
+use crate::id::{SegmentId, WriterId};
 use crate::keys::KeyRing;
 use crate::object::{self, ObjectKind};
 use crate::pack::{PackContents, PackRef};
@@ -79,6 +79,17 @@ impl<'a> SegmentBuilder<'a> {
         self.packs.clear();
         self.chunks = 0;
         Ok(Some(FinishedSegment { bytes: Bytes::from(bytes), segment }))
+    }
+}
+
+impl Segment {
+    /// What a segment over this pack alone would say, if `author` had signed it under this name. For a pack whose
+    /// segment cannot be read.
+    pub(crate) fn of_pack(id: SegmentId, author: WriterId, contents: PackContents) -> Self {
+        let packs = [contents];
+        let (frames, chunks) = merge(&packs);
+        let packs = packs.iter().map(|contents| contents.pack).collect();
+        Self { clear: SegmentClear { id, author, packs }, frames, chunks }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Needs {
 /// Only what stops the check, such as a store that does not answer. Damage is in the report.
 pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<CheckReport> {
     let mut report = CheckReport::default();
-    let needs = check_frame(replica, &mut report).await?;
+    let needs = check_objects(replica, &mut report).await?;
     report.packs = needs.packs.len() as u64;
     progress.packs_total(report.packs);
     let mut packs =
@@ -58,26 +58,30 @@ pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<
     Ok(report)
 }
 
-/// Checks all that holds a vault together without its packs: log, keys, segments, snapshots and need lists. Says what the
-/// visible snapshots need.
-pub(crate) async fn check_frame(replica: &Replica, report: &mut CheckReport) -> Result<Needs> {
+/// Checks everything but packs: the log, keys, segments, snapshots and need lists. Says what snapshots need.
+pub(crate) async fn check_objects(replica: &Replica, report: &mut CheckReport) -> Result<Needs> {
     check_log(replica, report).await;
     check_keys(replica, report).await?;
     check_segments(replica, report).await?;
     check_snapshots(replica, report).await
 }
 
-/// Entries that are no entries, and entries that a listing shows beyond a gap.
+/// Entries without effect, and entries that a listing shows beyond a gap. That the chain holds is known: the replica would
+/// not have opened otherwise.
 async fn check_log(replica: &Replica, report: &mut CheckReport) {
     for void in replica.void_entries() {
-        let consequence =
-            "if it was a commit, its snapshot is not visible; if it dropped a key, that key still stands";
-        let (object, problem) = (log_path(void.n), format!("has no effect: {}", void.reason));
         let severity = match void.reason {
             Reason::Garbage(_) => Severity::Damage,
-            _ => Severity::Warning,
+            Reason::Forbidden { .. } => Severity::Warning,
+            // Two clients met, and one of them was late: that is what the rules are for.
+            Reason::Rule(_) => Severity::Note,
         };
-        report.findings.push(CheckFinding { object, problem, consequence: consequence.to_owned(), severity });
+        report.findings.push(CheckFinding {
+            object: log_path(void.n),
+            problem: format!("log entry {} has no effect: {}", void.n, void.reason),
+            consequence: "what it says, or said before it was damaged, is ignored by everyone".to_owned(),
+            severity,
+        });
     }
     let next = replica.state().next();
     let listed = replica.store().list("log/").await.unwrap_or_default();

@@ -17,7 +17,7 @@ use shudao_vault::tree::{EntryStream, ExtentStream, Gap, NodeRef, NodeVisitor, W
 use shudao_vault::vault::{Vault, chain};
 use shudao_vault::{Error, Kind, Result};
 
-use super::names::{Needs, check_frame, damage, lost_pack, stops};
+use super::names::{Needs, check_objects, damage, lost_pack, stops};
 use super::{CheckFinding, CheckProgress, CheckReport, Severity};
 
 /// Findings of one snapshot beyond these are counted, not listed.
@@ -32,7 +32,12 @@ pub async fn check_structure(vault: &Vault, progress: &CheckProgress) -> Result<
         return Err(Error::new(Kind::Forbidden, "checking structure needs a keeper's or an owner's key"));
     }
     let mut report = CheckReport::default();
-    let needs = check_frame(vault.replica(), &mut report).await?;
+    let needs = check_objects(vault.replica(), &mut report).await?;
+    let named: HashSet<String> = report.findings.iter().map(|finding| finding.object.clone()).collect();
+    for problem in vault.problems().iter().filter(|problem| !named.contains(&problem.object)) {
+        let consequence = "what only it holds cannot be used";
+        report.findings.push(damage(problem.object.clone(), problem.what.clone(), consequence));
+    }
     report.packs = needs.packs.len() as u64;
     check_presence(vault, &needs, &mut report).await?;
     let reader = Arc::new(vault.reader());
