@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use shudao_mover::chunker::Profile;
 use shudao_vault::id::Timestamp;
 use shudao_vault::keys::share::Share;
 use shudao_vault::keys::slot::Lock;
@@ -196,7 +197,11 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
     }
     let options = CreateOptions {
         name: &request.replica,
-        config: Config { trust_writers: request.trust_writers, ..Config::default() },
+        config: Config {
+            trust_writers: request.trust_writers,
+            profiles: vec![Profile::DEFAULT.to_settings()],
+            ..Config::default()
+        },
         ways_in,
         now: now(),
     };
