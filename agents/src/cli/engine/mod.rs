@@ -86,6 +86,15 @@ impl OpenVault {
         }
     }
 
+    /// Remembers what this client has appended, so that a replica which loses it is noticed. What was done stands
+    /// whether or not this succeeds, so failing is a warning.
+    fn remember_growth(&self, ctx: &Context, vault: &Vault) {
+        if let Err(error) = remembered::remember_growth(&self.access.state_dir, vault.replica()) {
+            let text = super::path::escaped(&shudao_vault::vault::chain(&error));
+            ctx.output.warning(&super::messages::Notice::Plain { text });
+        }
+    }
+
     /// This replica in a summary.
     fn state(&self, committed: bool) -> ReplicaState {
         ReplicaState { address: self.access.replica.clone(), committed, objects_behind: 0 }
