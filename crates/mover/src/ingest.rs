@@ -100,7 +100,7 @@ impl PlainFrame {
 /// collision, and by chance two among 2^40 chunks agree with probability 2^-49.
 type ShortId = [u8; ChunkId::LEN / 2];
 
-/// The chunks that this run stores, about 40 bytes each. What the index knows is not here.
+/// The chunks that this run stores, 21 bytes a slot of the table. What the index knows is not here.
 struct Ledger {
     /// The number of the chunk's pack, or [`WAITING`].
     chunks: HashMap<ShortId, u32>,

@@ -190,3 +190,6 @@ impl<'a> PackStore<'a> {
         Ok(self.segments)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ impl<'a> Assembler<'a> {
         self.ingest.check().err().map_or(BackupError::Interrupted, BackupError::from)
     }
 }
+
+#[cfg(test)]
+mod tests;
