@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use shudao_vault::log::ChunkerProfile;
+
 /// Bytes that decide whether a position is a candidate: older ones have been shifted out of the 64-bit sum.
 const WINDOW_BYTES: usize = 64;
 
@@ -70,6 +72,20 @@ impl Profile {
             return Err(ProfileError::MaxTooLarge(max));
         }
         Ok(Self { number, min, average, max })
+    }
+
+    /// The profile that a vault's settings tell its writers to cut by: the one of the highest number, and
+    /// [`Profile::DEFAULT`] where there is none.
+    pub fn in_force(settled: &[ChunkerProfile]) -> Result<Self, ProfileError> {
+        match settled.iter().max_by_key(|profile| profile.number) {
+            Some(profile) => Self::new(profile.number, profile.min, profile.average, profile.max),
+            None => Ok(Self::DEFAULT),
+        }
+    }
+
+    /// The profile as a vault's settings carry it.
+    pub fn to_settings(self) -> ChunkerProfile {
+        ChunkerProfile { number: self.number, min: self.min, average: self.average, max: self.max }
     }
 
     /// The number that entries carry.
@@ -339,6 +355,17 @@ mod tests {
         }
         let default = Profile::DEFAULT;
         assert_eq!(Profile::new(1, default.min(), default.average(), default.max()), Ok(default));
+    }
+
+    #[test]
+    fn the_highest_profile_of_the_settings_is_in_force() {
+        let settled = |number, max| ChunkerProfile { number, min: 64, average: 256, max };
+        assert_eq!(Profile::in_force(&[]), Ok(Profile::DEFAULT));
+        assert_eq!(Profile::in_force(&[Profile::DEFAULT.to_settings()]), Ok(Profile::DEFAULT));
+        let chosen = Profile::in_force(&[settled(2, 512), settled(7, 1024)]).unwrap();
+        assert_eq!((chosen.number(), chosen.max()), (7, 1024));
+        // What this build cannot cut by must not quietly become another profile.
+        assert!(Profile::in_force(&[settled(1, 512), settled(2, 256)]).is_err());
     }
 
     #[test]

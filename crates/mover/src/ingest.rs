@@ -7,9 +7,13 @@
 //!
 //! Both queues are bounded, so readers wait when sealing or uploading is slower. A chunk is stored once a run: the
 //! first offer takes its place in the session's table before anyone else can offer it.
+//!
+//! *Failure:* the first cause is kept for [`Ingest::take_failure`]; everybody else only learns that storing has
+//! stopped. A sealer that fails, even by a panic, goes on emptying the queue until nobody can send any more, so that no
+//! reader waits for ever.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -20,16 +24,24 @@ use shudao_vault::keys::KeyRing;
 use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::log::State;
 use shudao_vault::need::NeedCounts;
-use shudao_vault::pack::{FinishedPack, PackKind};
+use shudao_vault::pack::{FinishedPack, PACK_CHUNKS_MAX, PackKind};
 use shudao_vault::reader::may_rely_on;
 use shudao_vault::tree::NodeSink;
 use shudao_vault::{Error, Kind, Result};
 use tokio::sync::mpsc;
 
-use crate::lane::Lane;
+use crate::lane::{Lane, LaneOptions, Parcel};
 
 /// Metadata packs are small: a run that changed little must not wait for, nor waste, a large one.
 const METADATA_PACK_BYTES_TARGET: usize = 8 << 20;
+/// Content packs in memory: being filled, waiting, on their way to the store.
+const CONTENT_PACKS_MAX: usize = 4;
+/// The same for metadata packs.
+const METADATA_PACKS_MAX: usize = 2;
+/// Frames waiting to be sealed.
+const FRAMES_WAITING_MAX: usize = 4;
+/// Chunks in a frame: four frames of the tiniest chunks still fit into one pack.
+const FRAME_CHUNKS_MAX: usize = PACK_CHUNKS_MAX / 4;
 
 /// What an ingest works with; fixed for one run.
 pub struct IngestContext {
@@ -72,18 +84,34 @@ impl PlainFrame {
     fn new(space: ChunkSpace) -> Self {
         Self { space, bytes: Vec::new(), chunks: Vec::new() }
     }
+
+    fn has_room(&self, length: usize) -> bool {
+        self.chunks.is_empty()
+            || (self.bytes.len() + length <= FRAME_BYTES_TARGET && self.chunks.len() < FRAME_CHUNKS_MAX)
+    }
+
+    fn take(&mut self) -> Self {
+        let empty = Self::new(self.space);
+        std::mem::replace(self, empty)
+    }
 }
 
-/// A chunk of this run: how often it was referred to before its pack was finished, then its pack.
-enum SessionChunk {
-    Waiting { references: u64 },
-    Packed(PackId),
-}
+/// A chunk in the table of this run. Half of its id tells it apart: ids are keyed hashes, so that nobody can aim at a
+/// collision, and by chance two among 2^40 chunks agree with probability 2^-49.
+type ShortId = [u8; ChunkId::LEN / 2];
 
+/// The chunks that this run stores, 21 bytes a slot of the table. What the index knows is not here.
 struct Ledger {
-    chunks: HashMap<ChunkId, SessionChunk>,
+    /// The number of the chunk's pack, or [`WAITING`].
+    chunks: HashMap<ShortId, u32>,
+    /// How often chunks were referred to whose pack is not finished.
+    waiting: HashMap<ShortId, u64>,
+    packs: Vec<PackId>,
     counts: NeedCounts,
 }
+
+/// In place of a pack's number: the pack is not finished.
+const WAITING: u32 = u32::MAX;
 
 /// Takes chunks from several threads; see the module's picture.
 pub struct Ingest {
@@ -93,22 +121,30 @@ pub struct Ingest {
     lanes: [Lane; 2],
     frames: Mutex<Option<Sender<PlainFrame>>>,
     counters: Arc<IngestCounters>,
+    has_failed: AtomicBool,
     failure: Mutex<Option<Error>>,
 }
 
 impl Ingest {
     /// An ingest and the queue from which [`Ingest::seal_until_closed`] takes frames.
     pub fn new(context: IngestContext, counters: Arc<IngestCounters>) -> (Self, SealQueue) {
-        let (sender, receiver) = bounded(4);
-        let lane = |kind, bytes_target| Lane::new(kind, Arc::clone(&context.ring), bytes_target);
+        let (sender, receiver) = bounded(FRAMES_WAITING_MAX);
+        let content = LaneOptions {
+            kind: PackKind::Content,
+            bytes_target: context.pack_bytes_target,
+            packs_max: CONTENT_PACKS_MAX,
+        };
+        let metadata = LaneOptions {
+            kind: PackKind::Metadata,
+            bytes_target: METADATA_PACK_BYTES_TARGET.min(context.pack_bytes_target),
+            packs_max: METADATA_PACKS_MAX,
+        };
         let ingest = Self {
-            lanes: [
-                lane(PackKind::Content, context.pack_bytes_target),
-                lane(PackKind::Metadata, METADATA_PACK_BYTES_TARGET.min(context.pack_bytes_target)),
-            ],
+            lanes: [content, metadata].map(|options| Lane::new(options, Arc::clone(&context.ring))),
             open: [ChunkSpace::Content, ChunkSpace::Metadata].map(|space| Mutex::new(PlainFrame::new(space))),
-            ledger: Mutex::new(Ledger { chunks: HashMap::new(), counts: NeedCounts::new() }),
+            ledger: Mutex::new(Ledger::new()),
             frames: Mutex::new(Some(sender)),
+            has_failed: AtomicBool::new(false),
             failure: Mutex::default(),
             counters,
             context,
@@ -117,7 +153,11 @@ impl Ingest {
     }
 
     /// Refers to a chunk once, storing it if nobody has. `digest` must be the BLAKE3 of `bytes`.
+    ///
+    /// # Errors
+    /// The index's; that storing has stopped, whose cause [`Ingest::take_failure`] tells.
     pub fn offer(&self, space: ChunkSpace, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        self.check()?;
         let id = self.context.ring.chunk_id(space, digest);
         if self.refer(space, &id)? {
             self.counters.bytes_known.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -127,8 +167,7 @@ impl Ingest {
         self.counters.bytes_new.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let full = {
             let mut open = lock(&self.open[lane_of(space)]);
-            let full = (!open.bytes.is_empty() && open.bytes.len() + bytes.len() > FRAME_BYTES_TARGET)
-                .then(|| std::mem::replace(&mut *open, PlainFrame::new(space)));
+            let full = (!open.has_room(bytes.len())).then(|| open.take());
             open.bytes.extend_from_slice(bytes);
             open.chunks.push((id, bytes.len() as u32));
             full
@@ -139,7 +178,7 @@ impl Ingest {
     /// Whether the chunk is stored; does not count a reference. Used to decide if an unchanged file may be reused.
     pub fn knows(&self, space: ChunkSpace, digest: &Digest) -> Result<bool> {
         let id = self.context.ring.chunk_id(space, digest);
-        if lock(&self.ledger).chunks.contains_key(&id) {
+        if lock(&self.ledger).chunks.contains_key(&short(&id)) {
             return Ok(true);
         }
         Ok(self.stored_pack(space, &id)?.is_some())
@@ -171,7 +210,7 @@ impl Ingest {
         }
         match stored {
             Some(pack) => ledger.counts.add(pack),
-            None => drop(ledger.chunks.insert(*id, SessionChunk::Waiting { references: 1 })),
+            None => ledger.take(id),
         }
         Ok(stored.is_some())
     }
@@ -187,13 +226,14 @@ impl Ingest {
         let sender = lock(&self.frames).clone();
         match sender {
             Some(sender) if sender.send(frame).is_ok() => Ok(()),
-            _ => Err(self.take_failure()),
+            _ => Err(stopped()),
         }
     }
 
     /// Body of a sealing thread: works until [`Ingest::close`] was called and the queue is empty. Finished packs go
     /// to `packs`, which blocks while the uploader is behind.
-    pub fn seal_until_closed(&self, queue: &SealQueue, packs: &mpsc::Sender<FinishedPack>) {
+    pub fn seal_until_closed(&self, queue: &SealQueue, packs: &mpsc::Sender<Parcel>) {
+        let _drain = Drain { ingest: self, queue };
         let mut scratch = Scratch::new();
         while let Ok(frame) = queue.0.recv() {
             if let Err(error) = self.seal(frame, &mut scratch, packs) {
@@ -203,12 +243,7 @@ impl Ingest {
         }
     }
 
-    fn seal(
-        &self,
-        frame: PlainFrame,
-        scratch: &mut Scratch,
-        packs: &mpsc::Sender<FinishedPack>,
-    ) -> Result<()> {
+    fn seal(&self, frame: PlainFrame, scratch: &mut Scratch, packs: &mpsc::Sender<Parcel>) -> Result<()> {
         if self.context.dry_run {
             return Ok(());
         }
@@ -224,26 +259,19 @@ impl Ingest {
     }
 
     /// Reads the pack as a reader will, then gives it to the uploader.
-    fn hand_over(
-        &self,
-        pack: FinishedPack,
-        scratch: &mut Scratch,
-        packs: &mpsc::Sender<FinishedPack>,
-    ) -> Result<()> {
+    fn hand_over(&self, parcel: Parcel, scratch: &mut Scratch, packs: &mpsc::Sender<Parcel>) -> Result<()> {
+        let pack = &parcel.pack;
         pack.verify(&self.context.ring, scratch)?;
         self.counters.bytes_packed.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
-        lock(&self.ledger).packed(&pack);
-        packs.blocking_send(pack).map_err(|_| self.take_failure())
+        lock(&self.ledger).packed(pack);
+        // The uploader ends early only after it failed, and then it is the one to say why.
+        packs.blocking_send(parcel).map_err(|_| stopped())
     }
 
     /// Sends the last, partly filled frames and ends the queue. Call once, after the last offer.
     pub fn close(&self) -> Result<()> {
         for open in &self.open {
-            let frame = {
-                let mut open = lock(open);
-                let space = open.space;
-                std::mem::replace(&mut *open, PlainFrame::new(space))
-            };
+            let frame = lock(open).take();
             if !frame.chunks.is_empty() {
                 self.send(frame)?;
             }
@@ -259,11 +287,22 @@ impl Ingest {
     }
 
     /// Hands over the last packs. Call once, after every sealing thread has ended.
-    pub fn flush(&self, packs: &mpsc::Sender<FinishedPack>) -> Result<()> {
+    ///
+    /// # Errors
+    /// The recorded failure; [`Kind::Bug`] if a chunk that was taken is in no pack.
+    pub fn flush(&self, packs: &mpsc::Sender<Parcel>) -> Result<()> {
+        self.check()?;
         for lane in &self.lanes {
             if let Some(pack) = lane.close()? {
                 self.hand_over(pack, &mut Scratch::new(), packs)?;
             }
+        }
+        let lost = lock(&self.ledger).waiting.len();
+        if lost > 0 && !self.context.dry_run {
+            return Err(Error::new(
+                Kind::Bug,
+                format!("{lost} chunks that were to be stored are in no pack"),
+            ));
         }
         self.check()
     }
@@ -273,20 +312,45 @@ impl Ingest {
         std::mem::replace(&mut lock(&self.ledger).counts, NeedCounts::new())
     }
 
-    /// Records the first failure; readers and sealers stop at their next step.
+    /// Records a failure, the first one for good; readers and sealers stop at their next step.
     pub fn fail(&self, error: Error) {
         lock(&self.failure).get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
         *lock(&self.frames) = None;
     }
 
-    /// The failure, if one was recorded.
+    /// Succeeds unless a failure was recorded.
+    ///
+    /// # Errors
+    /// That storing has stopped; not why: see [`Ingest::take_failure`].
     pub fn check(&self) -> Result<()> {
-        lock(&self.failure).take().map_or(Ok(()), Err)
+        if self.has_failed.load(Ordering::Acquire) { Err(stopped()) } else { Ok(()) }
     }
 
-    fn take_failure(&self) -> Error {
-        let failure = lock(&self.failure).take();
-        failure.unwrap_or_else(|| Error::new(Kind::Unavailable, "storing stopped after an earlier failure"))
+    /// The first failure, for the one who reports it: call it when all threads have ended.
+    pub fn take_failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+}
+
+/// What everybody learns who is not the first to fail.
+fn stopped() -> Error {
+    Error::new(Kind::Unavailable, "storing stopped after an earlier failure")
+}
+
+/// Empties the queue at a sealer's end, whatever ended it.
+struct Drain<'a> {
+    ingest: &'a Ingest,
+    queue: &'a SealQueue,
+}
+
+impl Drop for Drain<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.ingest.fail(Error::new(Kind::Bug, "a sealing thread failed by a panic"));
+        }
+        // After a failure nobody gets a sender any more; those who have one wait for room, and are given it here.
+        while self.queue.0.recv().is_ok() {}
     }
 }
 
@@ -295,27 +359,44 @@ impl Ingest {
 pub struct SealQueue(Receiver<PlainFrame>);
 
 impl Ledger {
+    fn new() -> Self {
+        Self { chunks: HashMap::new(), waiting: HashMap::new(), packs: Vec::new(), counts: NeedCounts::new() }
+    }
+
+    /// Refers to a chunk that this run has taken; false if it has not.
     fn refer(&mut self, id: &ChunkId) -> bool {
-        match self.chunks.get_mut(id) {
-            Some(SessionChunk::Waiting { references }) => *references += 1,
-            Some(SessionChunk::Packed(pack)) => self.counts.add(*pack),
-            None => return false,
+        let id = short(id);
+        let Some(pack) = self.chunks.get(&id) else { return false };
+        match self.packs.get(*pack as usize) {
+            Some(pack) => self.counts.add(*pack),
+            None => *self.waiting.entry(id).or_insert(0) += 1,
         }
         true
     }
 
+    /// Takes a chunk that nobody has taken, and refers to it.
+    fn take(&mut self, id: &ChunkId) {
+        self.chunks.insert(short(id), WAITING);
+        self.waiting.insert(short(id), 1);
+    }
+
     fn packed(&mut self, pack: &FinishedPack) {
         let id = pack.pack().id;
+        let number = self.packs.len() as u32;
+        self.packs.push(id);
         for chunk in &pack.contents.directory.chunks {
-            if let Some(SessionChunk::Waiting { references }) =
-                self.chunks.insert(chunk.id, SessionChunk::Packed(id))
-            {
-                for _ in 0..references {
-                    self.counts.add(id);
-                }
+            self.chunks.insert(short(&chunk.id), number);
+            for _ in 0..self.waiting.remove(&short(&chunk.id)).unwrap_or(0) {
+                self.counts.add(id);
             }
         }
     }
+}
+
+fn short(id: &ChunkId) -> ShortId {
+    let mut short = [0; ChunkId::LEN / 2];
+    short.copy_from_slice(&id.0[..ChunkId::LEN / 2]);
+    short
 }
 
 /// Stores tree and list nodes through the ingest.
@@ -338,3 +419,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Whoever panicked while holding it has already failed the run; the data behind it is never half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

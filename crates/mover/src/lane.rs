@@ -3,8 +3,13 @@
 //! A frame's counter must be known before it is sealed, so a thread first takes a [`Seat`] in the open pack, seals,
 //! then fills the seat. A pack that has no room for the next frame gives no more seats and is finished by whoever
 //! fills its last one.
+//!
+//! Packs are most of a backup's memory, so each holds a [`Berth`] from its first byte until the store has acknowledged
+//! it, and a new one waits for a free berth. The wait ends: a berth is held by a pack that is being uploaded, by one
+//! whose seats other threads are filling, or (one at most) by the finished pack that the waiting thread is about to hand
+//! over; and all of them drop their berths when the run fails.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use shudao_vault::frame::{Compression, Scratch};
 use shudao_vault::id::ChunkId;
@@ -16,16 +21,41 @@ use crate::ingest::lock;
 
 /// One kind of packs: content or metadata.
 pub(crate) struct Lane {
-    kind: PackKind,
+    options: LaneOptions,
     ring: Arc<KeyRing>,
-    bytes_target: usize,
+    berths: Arc<Berths>,
     current: Mutex<Option<Arc<OpenPack>>>,
+}
+
+/// What a lane's packs are to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneOptions {
+    pub(crate) kind: PackKind,
+    pub(crate) bytes_target: usize,
+    /// Packs in memory at the same time; at least 2, see the module's last paragraph.
+    pub(crate) packs_max: usize,
+}
+
+/// A finished pack on its way to the store.
+pub struct Parcel {
+    /// The pack.
+    pub pack: FinishedPack,
+    _berth: Berth,
+}
+
+/// Leave to hold one pack in memory; given back when dropped.
+struct Berth(Arc<Berths>);
+
+struct Berths {
+    free: Mutex<usize>,
+    freed: Condvar,
 }
 
 type OpenPack = Mutex<Filling>;
 
 struct Filling {
     builder: Option<PackBuilder>,
+    berth: Option<Berth>,
     seats_empty: usize,
     closed: bool,
 }
@@ -37,13 +67,14 @@ pub(crate) struct Seat {
 }
 
 impl Lane {
-    pub(crate) fn new(kind: PackKind, ring: Arc<KeyRing>, bytes_target: usize) -> Self {
-        Self { kind, ring, bytes_target, current: Mutex::default() }
+    pub(crate) fn new(options: LaneOptions, ring: Arc<KeyRing>) -> Self {
+        let berths = Berths { free: Mutex::new(options.packs_max.max(2)), freed: Condvar::new() };
+        Self { options, ring, berths: Arc::new(berths), current: Mutex::default() }
     }
 
     /// A seat for a frame of `plain_len` bytes in `chunks` chunks, and the pack that had no room for it, if its last
-    /// seat was filled already.
-    pub(crate) fn reserve(&self, plain_len: usize, chunks: usize) -> Result<(Seat, Option<FinishedPack>)> {
+    /// seat was filled already. Waits for a free berth when a new pack is begun.
+    pub(crate) fn reserve(&self, plain_len: usize, chunks: usize) -> Result<(Seat, Option<Parcel>)> {
         let mut current = lock(&self.current);
         let mut finished = None;
         if let Some(pack) = current.take() {
@@ -56,8 +87,9 @@ impl Lane {
             filling.closed = true;
             finished = filling.finish_if_full()?;
         }
-        let builder = PackBuilder::new(self.kind, self.bytes_target, &self.ring)?;
-        let mut filling = Filling { builder: Some(builder), seats_empty: 0, closed: false };
+        let berth = Some(Berths::take(&self.berths));
+        let builder = PackBuilder::new(self.options.kind, self.options.bytes_target, &self.ring)?;
+        let mut filling = Filling { builder: Some(builder), berth, seats_empty: 0, closed: false };
         let ticket = filling.reserve(plain_len, chunks)?;
         let ticket = ticket.ok_or_else(|| Error::new(Kind::Bug, "an empty pack has no room for a frame"))?;
         let pack = Arc::new(Mutex::new(filling));
@@ -65,12 +97,17 @@ impl Lane {
         Ok((Seat { pack, ticket }, finished))
     }
 
-    /// Ends the current pack; it is returned if all its seats are filled, which holds once all sealing has ended.
-    pub(crate) fn close(&self) -> Result<Option<FinishedPack>> {
+    /// Ends the current pack, if there is one. Call it once all sealing has ended.
+    ///
+    /// # Errors
+    /// [`Kind::Bug`] if a seat was never filled: what should be in it is nowhere.
+    pub(crate) fn close(&self) -> Result<Option<Parcel>> {
         let Some(pack) = lock(&self.current).take() else { return Ok(None) };
         let mut filling = lock(&pack);
         filling.closed = true;
-        filling.finish_if_full()
+        let finished = filling.finish_if_full()?;
+        let unfilled = || Error::new(Kind::Bug, "a frame that was to be sealed never came to its pack");
+        finished.ok_or_else(unfilled).map(Some)
     }
 }
 
@@ -82,7 +119,7 @@ impl Seat {
         chunks: Vec<(ChunkId, u32)>,
         compression: Compression,
         scratch: &mut Scratch,
-    ) -> Result<Option<FinishedPack>> {
+    ) -> Result<Option<Parcel>> {
         let sealed = self.ticket.seal(plain, chunks, compression, scratch)?;
         let mut filling = lock(&self.pack);
         filling.seats_empty -= 1;
@@ -98,14 +135,36 @@ impl Filling {
         Ok(ticket)
     }
 
-    fn finish_if_full(&mut self) -> Result<Option<FinishedPack>> {
+    fn finish_if_full(&mut self) -> Result<Option<Parcel>> {
         if !self.closed || self.seats_empty > 0 {
             return Ok(None);
         }
-        self.builder.take().map(PackBuilder::finish).transpose()
+        let Some((builder, berth)) = self.builder.take().zip(self.berth.take()) else { return Ok(None) };
+        Ok(Some(Parcel { pack: builder.finish()?, _berth: berth }))
+    }
+}
+
+impl Berths {
+    fn take(berths: &Arc<Self>) -> Berth {
+        let mut free = lock(&berths.free);
+        while *free == 0 {
+            free = berths.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Berth(Arc::clone(berths))
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        *lock(&self.0.free) += 1;
+        self.0.freed.notify_one();
     }
 }
 
 fn finished_twice() -> Error {
     Error::new(Kind::Bug, "a frame came to a pack that was finished")
 }
+
+#[cfg(test)]
+mod tests;

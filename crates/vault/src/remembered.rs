@@ -19,6 +19,14 @@ struct Head {
     hash: [u8; 32],
 }
 
+impl Head {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::new();
+        out.u64(self.entries).raw(&self.hash);
+        out.finish()
+    }
+}
+
 /// What to do about a replica that is not what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnRollback {
@@ -41,18 +49,13 @@ pub async fn compare_and_remember(state: &Path, replica: &Replica, on_rollback: 
             refuse_if_changed(replica, seen).await?;
         }
     }
-    remember(state, replica)
-}
-
-/// Remembers the replica as it is, and which one it is at its address. To be called after appending to its log.
-pub fn remember(state: &Path, replica: &Replica) -> Result<()> {
-    let Some(id) = replica.state().replica() else { return Ok(()) };
-    let mut out = Encoder::new();
-    out.u64(replica.state().next()).raw(&replica.state().head());
+    remember_address(state, replica, id)?;
+    if on_rollback == OnRollback::Refuse {
+        return remember_growth(state, replica);
+    }
     let path = place(state, id);
-    write(&path, out.as_slice()).map_err(|error| unusable(&path, error))?;
-    let path = place_of_address(state, replica);
-    write(&path, &id.0).map_err(|error| unusable(&path, error))
+    let now = Head { entries: replica.state().next(), hash: replica.state().head() };
+    write(&path, &now.encode()).map_err(|error| unusable(&path, error))
 }
 
 /// Whoever can write to a store can put another vault there, opened by the same password.
@@ -72,12 +75,42 @@ fn refuse_if_replaced(state: &Path, replica: &Replica, id: ReplicaId) -> Result<
     }
 }
 
+fn remember_address(state: &Path, replica: &Replica, id: ReplicaId) -> Result<()> {
+    let path = place_of_address(state, replica);
+    write(&path, &id.0).map_err(|error| unusable(&path, error))
+}
+
 fn place_of_address(state: &Path, replica: &Replica) -> PathBuf {
     let address = replica.store().address().to_string();
     state.join("addresses").join(blake3::hash(address.as_bytes()).to_hex().as_str())
 }
 
+/// Remembers the replica as it is after this client appended to it, unless more was seen of it meanwhile. Nothing is
+/// compared: whoever appends has read what it appends to.
+///
+/// # Errors
+/// [`Kind::Unavailable`] when the state directory cannot be used.
+pub fn remember_growth(state: &Path, replica: &Replica) -> Result<()> {
+    let Some(id) = replica.state().replica() else { return Ok(()) };
+    let path = place(state, id);
+    let now = Head { entries: replica.state().next(), hash: replica.state().head() };
+    if read(&path)?.is_some_and(|seen| seen.entries >= now.entries) {
+        return Ok(());
+    }
+    write(&path, &now.encode()).map_err(|error| unusable(&path, error))
+}
+
 async fn refuse_if_changed(replica: &Replica, seen: Head) -> Result<()> {
+    if replica.state().next() < seen.entries {
+        // Another process here may have appended, and remembered it, since the log was read.
+        let mut newer = replica.clone();
+        newer.catch_up().await?;
+        return refuse_unless_same(&newer, seen).await;
+    }
+    refuse_unless_same(replica, seen).await
+}
+
+async fn refuse_unless_same(replica: &Replica, seen: Head) -> Result<()> {
     let address = replica.store().address();
     let entries = replica.state().next();
     if entries < seen.entries {
@@ -134,6 +167,38 @@ fn unusable(path: &Path, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{SourceId, Timestamp};
+    use crate::keys::Unlock;
+    use crate::keys::slot::Lock;
+    use crate::log::Config;
+    use crate::store::Store;
+    use crate::suite::KdfCost;
+    use crate::vault::{CreateOptions, Vault};
+
+    #[tokio::test]
+    async fn growth_is_remembered_and_going_back_from_it_is_refused() {
+        let (state, store) = (tempfile::tempdir().unwrap(), Store::memory());
+        let cost = KdfCost::new(8, 1, 1).unwrap();
+        let options = CreateOptions {
+            name: "here",
+            config: Config::default(),
+            ways_in: vec![("owner", Lock::Passphrase("word", cost))],
+            now: Timestamp(1),
+        };
+        let early = Vault::create(store.clone(), options).await.unwrap();
+        compare_and_remember(state.path(), &early, OnRollback::Refuse).await.unwrap();
+        let mut vault = Vault::open(early.clone(), &Unlock::Passphrase("word"), None).await.unwrap();
+        vault.begin(SourceId([1; 16]), Timestamp(2)).await.unwrap();
+        remember_growth(state.path(), vault.replica()).unwrap();
+        // Whoever read the log before that looks again instead of crying rollback, and forgets nothing.
+        compare_and_remember(state.path(), &early, OnRollback::Refuse).await.unwrap();
+        let last = early.state().next();
+        store.delete(&log_path(last)).await.unwrap();
+        let back = compare_and_remember(state.path(), &early, OnRollback::Refuse).await;
+        assert_eq!(back.unwrap_err().kind(), Kind::Conflict);
+        compare_and_remember(state.path(), &early, OnRollback::Accept).await.unwrap();
+        compare_and_remember(state.path(), &early, OnRollback::Refuse).await.unwrap();
+    }
 
     #[test]
     fn a_head_is_remembered_and_damage_to_the_note_is_noticed() {
@@ -141,7 +206,7 @@ mod tests {
         let path = place(state.path(), ReplicaId([3; 16]));
         assert_eq!(read(&path).unwrap(), None);
         let head = Head { entries: 7, hash: [9; 32] };
-        write(&path, &[&7u64.to_le_bytes()[..], &head.hash].concat()).unwrap();
+        write(&path, &head.encode()).unwrap();
         assert_eq!(read(&path).unwrap(), Some(head));
         std::fs::write(&path, b"short").unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), Kind::Damaged);

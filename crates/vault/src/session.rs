@@ -159,13 +159,12 @@ pub struct PackStore<'a> {
     store: &'a Store,
     waiting: SegmentBuilder<'a>,
     segments: Vec<SegmentId>,
-    bytes_stored: u64,
 }
 
 impl<'a> PackStore<'a> {
     /// A store for one session's packs.
     pub fn new(store: &'a Store, ring: &'a KeyRing) -> Self {
-        Self { store, waiting: SegmentBuilder::new(ring), segments: Vec::new(), bytes_stored: 0 }
+        Self { store, waiting: SegmentBuilder::new(ring), segments: Vec::new() }
     }
 
     /// What puts packs, apart from the bookkeeping, so that several can be on their way.
@@ -175,7 +174,6 @@ impl<'a> PackStore<'a> {
 
     /// Takes note of a pack that [`PackPutter::put_pack`] has stored; writes a segment when enough have gathered.
     pub async fn acknowledged(&mut self, pack: FinishedPack) -> Result<()> {
-        self.bytes_stored += pack.bytes.len() as u64;
         match self.waiting.add_pack(pack.contents)? {
             Some(segment) => self.put_segment(segment).await,
             None => Ok(()),
@@ -184,17 +182,19 @@ impl<'a> PackStore<'a> {
 
     async fn put_segment(&mut self, segment: FinishedSegment) -> Result<()> {
         let id = segment.id();
-        self.bytes_stored += segment.bytes.len() as u64;
         self.store.put(&index_path(&id), segment.bytes).await?;
         self.segments.push(id);
         Ok(())
     }
 
-    /// Writes what is left and returns all segments and the bytes stored.
-    pub async fn finish(mut self) -> Result<(Vec<SegmentId>, u64)> {
+    /// Writes what is left and returns all segments.
+    pub async fn finish(mut self) -> Result<Vec<SegmentId>> {
         if let Some(segment) = self.waiting.end_segment()? {
             self.put_segment(segment).await?;
         }
-        Ok((self.segments, self.bytes_stored))
+        Ok(self.segments)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,16 +25,15 @@ pub(crate) async fn hold(
     snapshot: &SnapshotChoice,
     change: HoldChange,
 ) -> Result<SnapshotLine> {
-    let handle = vault;
-    let mut vault = handle.opened()?.lock().await;
-    let (id, _) = choose(ctx, &vault, snapshot).await?;
-    vault.must_own("hold snapshots")?;
+    let mut opened = vault.opened()?.lock().await;
+    let (id, _) = choose(ctx, &opened, snapshot).await?;
+    opened.must_own("hold snapshots")?;
     match change {
-        HoldChange::Hold => vault.hold(id, now()).await?,
-        HoldChange::Release => vault.release(id, now()).await?,
+        HoldChange::Hold => opened.hold(id, now()).await?,
+        HoldChange::Release => opened.release(id, now()).await?,
     }
-    handle.note(&vault)?;
-    line(&vault, id).await
+    vault.remember_growth(ctx, &opened);
+    line(&opened, id).await
 }
 
 async fn line(vault: &shudao_vault::vault::Vault, id: SnapshotId) -> Result<SnapshotLine> {
@@ -64,11 +63,11 @@ pub(crate) async fn plan_forget(
 }
 
 /// Forgets exactly the planned snapshots.
-pub(crate) async fn forget(_ctx: &Context, vault: &OpenVault, plan: &ForgetPlan) -> Result<Totals> {
+pub(crate) async fn forget(ctx: &Context, vault: &OpenVault, plan: &ForgetPlan) -> Result<Totals> {
     let ids: Vec<SnapshotId> =
         plan.forget.iter().map(|line| line.snapshot.parse()).collect::<shudao_vault::Result<_>>()?;
     let mut opened = vault.opened()?.lock().await;
     opened.forget(&ids, now()).await?;
-    vault.note(&opened)?;
+    vault.remember_growth(ctx, &opened);
     Ok(vault.totals())
 }

@@ -102,11 +102,10 @@ fn line(vault: &Vault, key: &KeyFacts) -> KeyLine {
 }
 
 /// Adds a key slot.
-pub(crate) async fn key_add(_ctx: &Context, vault: &OpenVault, request: KeyAddRequest) -> Result<KeyAdded> {
-    let handle = vault;
-    let mut vault = handle.opened()?.lock().await;
+pub(crate) async fn key_add(ctx: &Context, vault: &OpenVault, request: KeyAddRequest) -> Result<KeyAdded> {
+    let mut opened = vault.opened()?.lock().await;
     let predecessors = match &request.after {
-        Some(prefix) => vec![holder(&vault, prefix).await?],
+        Some(prefix) => vec![holder(&opened, prefix).await?],
         None => Vec::new(),
     };
     let public;
@@ -119,13 +118,13 @@ pub(crate) async fn key_add(_ctx: &Context, vault: &OpenVault, request: KeyAddRe
         NewSecret::Shares(shares) => Lock::Shares { threshold: shares.needed, count: shares.total },
     };
     let label = request.role.name();
-    let added = vault.add_key(request.role, label, lock, &predecessors, now()).await?;
-    handle.note(&vault)?;
-    let keys = vault.replica().keys().await?;
+    let added = opened.add_key(request.role, label, lock, &predecessors, now()).await?;
+    vault.remember_growth(ctx, &opened);
+    let keys = opened.replica().keys().await?;
     let fresh = keys.iter().find(|key| key.slot == added.slot);
     let fresh = fresh.ok_or_else(|| Error::new(Kind::Bug, "the key that was added does not stand"))?;
     let shares = added.shares.iter().map(|share| share.to_string().into()).collect();
-    Ok(KeyAdded { key: line(&vault, fresh), shares })
+    Ok(KeyAdded { key: line(&opened, fresh), shares })
 }
 
 fn no_key(prefix: &str) -> Failure {
@@ -177,17 +176,18 @@ pub(crate) async fn key_find(_ctx: &Context, vault: &OpenVault, prefix: &str) ->
 }
 
 /// Removes the key slot with this id.
-pub(crate) async fn key_remove(_ctx: &Context, vault: &OpenVault, key: &str) -> Result<()> {
+pub(crate) async fn key_remove(ctx: &Context, vault: &OpenVault, key: &str) -> Result<()> {
     let slot: SlotId = key.parse()?;
     let mut opened = vault.opened()?.lock().await;
     opened.remove_key(slot, now()).await?;
-    vault.note(&opened)
+    vault.remember_growth(ctx, &opened);
+    Ok(())
 }
 
 /// Adds a generation of the read and metadata keys.
-pub(crate) async fn key_rotate(_ctx: &Context, vault: &OpenVault) -> Result<KeyRotated> {
+pub(crate) async fn key_rotate(ctx: &Context, vault: &OpenVault) -> Result<KeyRotated> {
     let mut opened = vault.opened()?.lock().await;
     let generation = opened.rotate_keys(now()).await?;
-    vault.note(&opened)?;
+    vault.remember_growth(ctx, &opened);
     Ok(KeyRotated { generation })
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use shudao_mover::chunker::Profile;
 use shudao_vault::id::Timestamp;
 use shudao_vault::keys::share::Share;
 use shudao_vault::keys::slot::Lock;
@@ -85,14 +86,18 @@ impl OpenVault {
         }
     }
 
-    /// Remembers the log as this run leaves it.
-    fn note(&self, vault: &Vault) -> Result<()> {
-        Ok(remembered::remember(&self.access.state_dir, vault.replica())?)
-    }
-
     /// A summary's common part before anything is counted: the replica took part.
     pub(crate) fn totals(&self) -> Totals {
         Totals { replicas: vec![self.state(true)], ..Totals::default() }
+    }
+
+    /// Remembers what this client has appended, so that a replica which loses it is noticed. What was done stands
+    /// whether or not this succeeds, so failing is a warning.
+    fn remember_growth(&self, ctx: &Context, vault: &Vault) {
+        if let Err(error) = remembered::remember_growth(&self.access.state_dir, vault.replica()) {
+            let text = super::path::escaped(&shudao_vault::vault::chain(&error));
+            ctx.output.warning(&super::messages::Notice::Plain { text });
+        }
     }
 
     /// This replica in a summary.
@@ -206,7 +211,11 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
     }
     let options = CreateOptions {
         name: &request.replica,
-        config: Config { trust_writers: request.trust_writers, ..Config::default() },
+        config: Config {
+            trust_writers: request.trust_writers,
+            profiles: vec![Profile::DEFAULT.to_settings()],
+            ..Config::default()
+        },
         ways_in,
         now: now(),
     };

@@ -61,8 +61,7 @@ pub(crate) async fn backup(
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| copy(&shown, progress));
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
-    // A run that failed has begun a session all the same.
-    vault.note(&opened)?;
+    vault.remember_growth(ctx, &opened);
     let done = done.map_err(backup_failure)?;
     for problem in &done.problems {
         let kind = match problem.kind {

@@ -13,7 +13,7 @@ use super::content::Content;
 use super::pump::{Inode, Outcome, Slot, entry_of};
 use super::{BackupError, BackupProgress, BackupSummary, PROBLEMS_MAX, Problem, ProblemKind};
 use crate::ingest::{Ingest, Nodes};
-use crate::source::Found;
+use crate::source::{Found, FoundNode};
 
 /// Builds the tree of one run.
 pub(super) struct Assembler<'a> {
@@ -21,19 +21,47 @@ pub(super) struct Assembler<'a> {
     progress: &'a BackupProgress,
     tree: TreeBuilder,
     groups: HashMap<Inode, Group>,
+    /// A directory that could not be stored: nothing can stand in it.
+    lost: Option<TreePath>,
     pub(super) summary: BackupSummary,
 }
 
-/// The first stored member of a hard-link group.
-struct Group {
-    first: TreePath,
-    content: Option<Content>,
-    torn: bool,
+/// The first stored member of a hard-link group. The others are stored as what it was, so that all names of an inode
+/// tell the same content *and* the times that belong to it: times of a later look beside the content of an earlier one
+/// would let the next backup take a changed file for unchanged.
+struct Group(Entry);
+
+impl Group {
+    /// Whether `found` is still what was stored.
+    fn is_still(&self, found: &Found) -> bool {
+        let Self(first) = self;
+        let same_node = match (&found.node, &first.portable.node) {
+            (FoundNode::File { size }, Node::File { size: stored, .. }) => size == stored,
+            (FoundNode::Symlink { target }, Node::Symlink { target: stored }) => target == stored,
+            (FoundNode::Fifo, Node::Fifo) => true,
+            (FoundNode::CharDevice { major, minor }, Node::CharDevice { major: stored, minor: and })
+            | (FoundNode::BlockDevice { major, minor }, Node::BlockDevice { major: stored, minor: and }) => {
+                (major, minor) == (stored, and)
+            }
+            _ => false,
+        };
+        same_node && found.mtime == first.portable.mtime && found.ctime == first.local.ctime
+    }
+
+    fn has_content(&self, content: &Content) -> bool {
+        matches!(&self.0.portable.node, Node::File { size, digest } if (size, digest) == (&content.size, &content.digest))
+    }
+
+    fn entry_at(&self, path: &TreePath) -> Entry {
+        let mut entry = self.0.clone();
+        entry.portable.first_link = Some(std::mem::replace(&mut entry.portable.path, path.clone()));
+        entry
+    }
 }
 
 impl<'a> Assembler<'a> {
     pub(super) fn new(ingest: &'a Ingest, progress: &'a BackupProgress, tree: TreeBuilder) -> Self {
-        Self { ingest, progress, tree, groups: HashMap::new(), summary: BackupSummary::default() }
+        Self { ingest, progress, tree, groups: HashMap::new(), lost: None, summary: BackupSummary::default() }
     }
 
     /// Takes slots until the pump has ended, then finishes the tree. `read_inline` reads a file whose group's first
@@ -66,18 +94,13 @@ impl<'a> Assembler<'a> {
                 let outcome = outcome.recv().map_err(|_| self.stopped())?;
                 self.add_read(outcome, group, had_parent)
             }
-            Slot::Linked { found, inode } => match self.groups.get(&inode) {
-                Some(group) => {
-                    let mut entry = entry_of(&found, group.content.clone(), self.ingest)?;
-                    entry.portable.first_link = Some(group.first.clone());
-                    entry.local.torn = group.torn;
-                    self.add(entry, None)
+            Slot::Linked { found, inode, is_last } => {
+                self.add_linked(&found, inode, read_inline)?;
+                if is_last {
+                    self.groups.remove(&inode);
                 }
-                None => {
-                    let outcome = read_inline(&found)?;
-                    self.add_read(outcome, Some(inode), false)
-                }
-            },
+                Ok(())
+            }
             Slot::Problem(problem) => {
                 self.note(problem);
                 Ok(())
@@ -88,6 +111,33 @@ impl<'a> Assembler<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// A further name of an inode. If that was changed, or is another one, since its first name was stored, only what
+    /// is read now tells whether both still belong together.
+    fn add_linked(
+        &mut self,
+        found: &Arc<Found>,
+        inode: Inode,
+        read_inline: &impl Fn(&Arc<Found>) -> Result<Outcome, BackupError>,
+    ) -> Result<(), BackupError> {
+        if let Some(group) = self.groups.get(&inode)
+            && group.is_still(found)
+        {
+            return self.add(group.entry_at(&found.path), None);
+        }
+        if !matches!(found.node, FoundNode::File { .. }) {
+            return self.add(entry_of(found, None, self.ingest)?, Some(inode));
+        }
+        let outcome = read_inline(found)?;
+        if let (Some(group), Outcome::Content { found, content, torn: false }) =
+            (self.groups.get(&inode), &outcome)
+            && (found.device, found.inode) == inode
+            && group.has_content(content)
+        {
+            return self.add(group.entry_at(&found.path), None);
+        }
+        self.add_read(outcome, Some(inode), false)
     }
 
     fn add_read(
@@ -103,6 +153,8 @@ impl<'a> Assembler<'a> {
                 return Ok(());
             }
         };
+        // Where another file took its place while it was read, it is no member of the group any more.
+        let group = group.filter(|inode| *inode == (found.device, found.inode));
         let counts = &mut self.summary.counts;
         *if had_parent { &mut counts.files_changed } else { &mut counts.files_new } += 1;
         let mut entry = entry_of(&found, Some(content), self.ingest)?;
@@ -114,26 +166,38 @@ impl<'a> Assembler<'a> {
         self.add(entry, group)
     }
 
-    fn add(&mut self, entry: Entry, group: Option<Inode>) -> Result<(), BackupError> {
-        match self.tree.push(&entry, &mut Nodes(self.ingest)) {
-            Ok(()) => {}
-            // An entry beyond the format's bound, such as one with a megabyte of attributes.
-            Err(error) if error.kind() == Kind::Input => {
-                let (path, what) = (entry.path().clone(), error.to_string());
-                self.note(Problem { path, kind: ProblemKind::Unstorable, what });
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+    /// Puts the entry into the tree, or notes why it cannot be there; false in that case.
+    fn push(&mut self, entry: &mut Entry) -> Result<bool, BackupError> {
+        let unstorable =
+            |entry: &Entry, what| Problem { path: entry.path().clone(), kind: ProblemKind::Unstorable, what };
+        if self.lost.as_ref().is_some_and(|lost| entry.path().is_within(lost)) {
+            self.note(unstorable(entry, "it stands in a directory that cannot be stored".to_owned()));
+            return Ok(false);
         }
-        if let Some(inode) = group {
-            let content = match &entry.portable.node {
-                Node::File { size, digest } => {
-                    Some(Content { size: *size, digest: *digest, extents: entry.local.extents.clone() })
+        loop {
+            match self.tree.push(entry, &mut Nodes(self.ingest)) {
+                Ok(()) => return Ok(true),
+                // An entry beyond the format's bound, such as one with a megabyte of attributes.
+                Err(error) if error.kind() == Kind::Input => {
+                    self.note(unstorable(entry, error.to_string()));
+                    if entry.portable.node != Node::Directory {
+                        return Ok(false);
+                    }
+                    if entry.portable.xattrs.is_empty() {
+                        self.lost = Some(entry.path().clone());
+                        return Ok(false);
+                    }
+                    // What is in the directory is worth more than its attributes.
+                    entry.portable.xattrs.clear();
                 }
-                _ => None,
-            };
-            let group = Group { first: entry.path().clone(), content, torn: entry.local.torn };
-            self.groups.insert(inode, group);
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn add(&mut self, mut entry: Entry, group: Option<Inode>) -> Result<(), BackupError> {
+        if !self.push(&mut entry)? {
+            return Ok(());
         }
         let counts = &mut self.summary.counts;
         match &entry.portable.node {
@@ -148,6 +212,9 @@ impl<'a> Assembler<'a> {
             Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => counts.others += 1,
         }
         self.progress.entries.fetch_add(1, Ordering::Relaxed);
+        if let Some(inode) = group {
+            self.groups.insert(inode, Group(entry));
+        }
         Ok(())
     }
 
@@ -163,10 +230,11 @@ impl<'a> Assembler<'a> {
         }
     }
 
+    /// Why a reader gave nothing: it has recorded a failure, or was told to stop.
     fn stopped(&self) -> BackupError {
-        match self.ingest.check() {
-            Err(error) => error.into(),
-            Ok(()) => BackupError::Interrupted,
-        }
+        self.ingest.check().err().map_or(BackupError::Interrupted, BackupError::from)
     }
 }
+
+#[cfg(test)]
+mod tests;

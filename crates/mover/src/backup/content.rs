@@ -19,6 +19,8 @@ pub(crate) struct Content {
     pub(crate) digest: Digest,
     /// Where its bytes are.
     pub(crate) extents: Extents,
+    /// The chunker profile that its chunks were cut by.
+    pub(crate) profile: u8,
 }
 
 /// Cuts, hashes and offers a stream of bytes and holes.
@@ -52,9 +54,12 @@ impl<'a> ContentWriter<'a> {
     }
 
     /// Takes the next bytes.
+    ///
+    /// They are cut only once there are enough to hold a cut for certain. Looking for one earlier would begin at the
+    /// chunk's start each time: a pipe that gives 4 KiB at a time would be hashed a hundred times over.
     pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        self.cut(false)
+        self.cut(self.chunker.max_bytes(), false)
     }
 
     /// Takes the next hole. Chunking starts anew after it.
@@ -62,7 +67,7 @@ impl<'a> ContentWriter<'a> {
         if length == 0 {
             return Ok(());
         }
-        self.cut(true)?;
+        self.cut(1, true)?;
         self.start_hashing();
         if let Some(hasher) = &mut self.hasher {
             hash_zeros(hasher, length);
@@ -76,14 +81,14 @@ impl<'a> ContentWriter<'a> {
         if self.hasher.is_none() && self.size == 0 && self.pending() <= self.chunker.max_bytes() {
             self.only_chunk = self.single()?;
         }
-        self.cut(true)?;
+        self.cut(1, true)?;
         let digest = match (self.only_chunk, self.hasher) {
             (Some(digest), _) => digest,
             (None, Some(hasher)) => Digest(*hasher.finalize().as_bytes()),
             (None, None) => Digest::of(&[]),
         };
         let extents = self.extents.finish(&mut Nodes(self.ingest))?;
-        Ok(Content { size: self.size, digest, extents })
+        Ok(Content { size: self.size, digest, extents, profile: self.chunker.profile_number() })
     }
 
     /// Stores the buffer as the file's only chunk, whose digest then serves as the file's; `None` if it is more.
@@ -109,8 +114,9 @@ impl<'a> ContentWriter<'a> {
         self.hasher.get_or_insert_with(blake3::Hasher::new);
     }
 
-    fn cut(&mut self, at_end: bool) -> Result<()> {
-        while self.pending() > 0 {
+    /// Cuts chunks off while at least `pending_min` bytes wait.
+    fn cut(&mut self, pending_min: usize, at_end: bool) -> Result<()> {
+        while self.pending() >= pending_min {
             let Some(length) = self.chunker.next_cut(&self.buffer[self.start..], at_end) else { break };
             self.start_hashing();
             let bytes = &self.buffer[self.start..self.start + length];

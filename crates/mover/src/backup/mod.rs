@@ -16,6 +16,8 @@ mod lock;
 mod pump;
 mod run;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicU64};

@@ -12,7 +12,7 @@ use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::reader::Reader;
 use shudao_vault::suite::Secret;
 use shudao_vault::tree::{EntryStream, ExtentListBuilder, ExtentStream};
-use shudao_vault::{Kind, Result};
+use shudao_vault::{Error, Kind, Result};
 use tokio::runtime::Handle;
 
 use super::content::Content;
@@ -30,7 +30,7 @@ pub(super) enum Slot {
     /// A file that a reader is reading.
     Reading { outcome: Receiver<Outcome>, group: Option<Inode>, had_parent: bool },
     /// A further name of a file that came earlier.
-    Linked { found: Arc<Found>, inode: Inode },
+    Linked { found: Arc<Found>, inode: Inode, is_last: bool },
     /// Not in the snapshot.
     Problem(Problem),
     /// Not in the snapshot, and that is no problem.
@@ -133,7 +133,8 @@ impl Pump<'_> {
     ) -> std::result::Result<Slot, BackupError> {
         let inode = (found.device, found.inode);
         if links.member(&found).is_some() {
-            return Ok(Slot::Linked { found: Arc::new(found), inode });
+            let is_last = !links.is_open(&found);
+            return Ok(Slot::Linked { found: Arc::new(found), inode, is_last });
         }
         let is_group = found.links > 1 && found.node != FoundNode::Directory;
         let group = is_group.then_some(inode);
@@ -144,12 +145,10 @@ impl Pump<'_> {
         if let Some(parent) = &parent
             && !self.rescan
             && unchanged(&found, parent)
-            && self.reuse(&parent.local.extents, parent.size())?
+            && let Node::File { size, digest } = parent.portable.node
+            && let Some(extents) = self.reuse(&parent.local.extents, size)?
         {
-            let Node::File { size, digest } = parent.portable.node else {
-                unreachable!("unchanged() compares types")
-            };
-            let content = Content { size, digest, extents: parent.local.extents.clone() };
+            let content = Content { size, digest, extents, profile: parent.local.profile };
             let entry = Box::new(entry_of(&found, Some(content), self.ingest)?);
             return Ok(Slot::Ready { entry, group, reused: true });
         }
@@ -162,38 +161,36 @@ impl Pump<'_> {
         Ok(Slot::Reading { outcome: receiver, group, had_parent: parent.is_some() })
     }
 
-    /// Refers to all chunks of an unchanged file; false, and nothing referred to, if one is not stored any more or
-    /// may not be relied on: then the file is read again.
-    fn reuse(&self, extents: &Extents, size: u64) -> Result<bool> {
-        if !self.for_each_chunk(extents, size, |digest, _| self.ingest.knows(ChunkSpace::Content, digest))? {
-            return Ok(false);
+    /// Refers to all chunks of an unchanged file, and to the nodes of its list; `None` if one is not stored any more or
+    /// may not be relied on, or the list cannot be read: then the file is read again.
+    fn reuse(&self, extents: &Extents, size: u64) -> Result<Option<Extents>> {
+        if !self.for_each_extent(extents, size, |extent| match extent {
+            Extent::Data { digest, .. } => self.ingest.knows(ChunkSpace::Content, digest),
+            Extent::Hole { .. } => Ok(true),
+        })? {
+            return Ok(None);
         }
-        if let Extents::Listed { .. } = extents {
-            // Building the list again offers its nodes, all of them known, and so counts references to them.
-            let mut builder = ExtentListBuilder::new(self.boundary);
-            let mut stream = ExtentStream::open(Arc::clone(self.reader), extents, size)?;
-            while let Some((_, extent)) = self.runtime.block_on(stream.next())? {
-                builder.push(extent, &mut Nodes(self.ingest))?;
+        // Building the list again offers its nodes, nearly always known, and so counts references to them.
+        let mut list = ExtentListBuilder::new(self.boundary);
+        let is_whole = self.for_each_extent(extents, size, |extent| {
+            if let Extent::Data { digest, length } = extent {
+                self.ingest.refer_known(ChunkSpace::Content, digest, *length as usize)?;
             }
-            builder.finish(&mut Nodes(self.ingest))?;
-        }
-        self.for_each_chunk(extents, size, |digest, length| {
-            self.ingest.refer_known(ChunkSpace::Content, digest, length as usize).map(|()| true)
-        })
+            list.push(*extent, &mut Nodes(self.ingest)).map(|()| true)
+        })?;
+        if is_whole { list.finish(&mut Nodes(self.ingest)).map(Some) } else { Ok(None) }
     }
 
     /// Calls `visit` until it says false; false too when the list itself cannot be read.
-    fn for_each_chunk(
+    fn for_each_extent(
         &self,
         extents: &Extents,
         size: u64,
-        mut visit: impl FnMut(&Digest, u32) -> Result<bool>,
+        mut visit: impl FnMut(&Extent) -> Result<bool>,
     ) -> Result<bool> {
         if let Extents::Inline(extents) = extents {
             for extent in extents {
-                if let Extent::Data { digest, length } = extent
-                    && !visit(digest, *length)?
-                {
+                if !visit(extent)? {
                     return Ok(false);
                 }
             }
@@ -205,13 +202,8 @@ impl Pump<'_> {
         loop {
             match self.runtime.block_on(stream.next()) {
                 Ok(None) => return Ok(true),
-                Ok(Some((_, Extent::Hole { .. }))) => {}
-                Ok(Some((_, Extent::Data { digest, length }))) => {
-                    if !visit(&digest, length)? {
-                        return Ok(false);
-                    }
-                }
-                Err(_) => return Ok(false),
+                Ok(Some((_, extent))) if visit(&extent)? => {}
+                Ok(Some(_)) | Err(_) => return Ok(false),
             }
         }
     }
@@ -230,11 +222,14 @@ pub(super) fn entry_of(found: &Found, content: Option<Content>, ingest: &Ingest)
         };
         xattrs.push(Xattr { name: xattr.name.clone(), value });
     }
+    let profile = content.as_ref().map_or(0, |content| content.profile);
     let (node, extents) = match (&found.node, content) {
-        (FoundNode::File { .. }, content) => {
-            let content =
-                content.unwrap_or(Content { size: 0, digest: Digest::of(&[]), extents: Extents::default() });
+        (FoundNode::File { .. }, Some(content)) => {
             (Node::File { size: content.size, digest: content.digest }, content.extents)
+        }
+        (FoundNode::File { .. }, None) => {
+            let what = format!("make the entry of {}: a file without its content", found.path);
+            return Err(Error::new(Kind::Bug, what));
         }
         (FoundNode::Directory, _) => (Node::Directory, Extents::default()),
         (FoundNode::Symlink { target }, _) => (Node::Symlink { target: target.clone() }, Extents::default()),
@@ -264,7 +259,7 @@ pub(super) fn entry_of(found: &Found, content: Option<Content>, ingest: &Ingest)
             inode: found.inode,
             device: found.device,
             extents,
-            profile: 1,
+            profile,
             settled: found.settled,
             torn: false,
         },

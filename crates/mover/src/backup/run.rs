@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use futures_util::{StreamExt, stream};
 use shudao_vault::id::{SegmentId, SnapshotId, Timestamp};
-use shudao_vault::pack::{FinishedPack, PACK_BYTES_TARGET};
+use shudao_vault::pack::PACK_BYTES_TARGET;
 use shudao_vault::reader::Reader;
 use shudao_vault::roots::Roots;
 use shudao_vault::session::PackStore;
@@ -27,6 +27,7 @@ use super::pump::{Outcome, Pump, ReadJob, problem_of};
 use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind};
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext};
+use crate::lane::Parcel;
 use crate::source::{self, Found, FoundNode, Piece, ScanOptions, UnreadKind as Unreadable, scan};
 
 /// Packs on their way to the store at the same time.
@@ -54,13 +55,17 @@ pub async fn backup(
 ) -> Result<BackupSummary, BackupError> {
     let started = clock();
     let source = vault.ring().source_id(&options.source_name);
+    let store = vault.replica().store().clone();
+    let bytes_before = store.usage().bytes_written;
+    let added = || store.usage().bytes_written - bytes_before;
     let session = if options.dry_run { None } else { Some(vault.begin(source, started).await?) };
+    // Another run may have committed since the vault was opened: the parent must be found in the index.
+    vault.refresh().await?;
     let parent = match &session {
         Some(session) => session.parent,
         None => vault.latest(&source),
     };
     let stage = Stage::prepare(vault, &options, parent, progress).await?;
-    let store = vault.replica().store().clone();
     let ring = Arc::clone(vault.ring());
     let (packs, waiting) = mpsc::channel(1);
     let runtime = Handle::current();
@@ -78,12 +83,12 @@ pub async fn backup(
     };
     // A failed upload makes the pipeline stop too; the upload's error is the cause.
     let Some(uploaded) = uploaded else { return Err(BackupError::Interrupted) };
-    let (segments, bytes_stored) = uploaded?;
+    let segments = uploaded?;
     let (tree, mut summary) = worked?;
     summary.parent = parent;
     summary.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
     summary.bytes_new = progress.stored.bytes_new.load(Ordering::Relaxed);
-    summary.bytes_added = bytes_stored;
+    summary.bytes_added = added();
     summary.manifest_root = tree.manifest_root;
     summary.content_root = tree.content_root;
     let Some(session) = session else { return Ok(summary) };
@@ -105,6 +110,7 @@ pub async fn backup(
         program: options.program,
     };
     summary.snapshot = Some(vault.commit(session, contents, segments, clock()).await?);
+    summary.bytes_added = added();
     Ok(summary)
 }
 
@@ -119,20 +125,20 @@ async fn stopped(progress: &BackupProgress) {
 /// Puts packs as they come; returns when the pipeline has ended and everything is acknowledged.
 async fn upload(
     mut store: PackStore<'_>,
-    waiting: mpsc::Receiver<FinishedPack>,
-) -> shudao_vault::Result<(Vec<SegmentId>, u64)> {
+    waiting: mpsc::Receiver<Parcel>,
+) -> shudao_vault::Result<Vec<SegmentId>> {
     let arriving = stream::unfold(waiting, |mut waiting| async move {
-        let pack = waiting.recv().await?;
-        Some((pack, waiting))
+        let parcel = waiting.recv().await?;
+        Some((parcel, waiting))
     });
     let putter = store.putter();
     let mut stored = std::pin::pin!(
         arriving
-            .map(|pack| { async move { putter.put_pack(&pack).await.map(|()| pack) } })
+            .map(|parcel| { async move { putter.put_pack(&parcel.pack).await.map(|()| parcel) } })
             .buffer_unordered(UPLOADS_MAX)
     );
-    while let Some(pack) = stored.next().await {
-        store.acknowledged(pack?).await?;
+    while let Some(parcel) = stored.next().await {
+        store.acknowledged(parcel?.pack).await?;
     }
     store.finish().await
 }
@@ -169,11 +175,18 @@ impl Stage {
         let lacks = || Error::new(Kind::Forbidden, "this key's role cannot back up");
         let boundary = ring.boundary.clone().ok_or_else(lacks)?;
         let gear = GearTable::derive(&ring.gear.clone().ok_or_else(lacks)?.0);
+        let config = vault.replica().state().config();
+        let profile = Profile::in_force(&config.profiles).map_err(|error| {
+            Error::new(Kind::Unsupported, "cut by the vault's chunker profile").because(error)
+        })?;
         let parent = match parent {
             // A parent that cannot be opened costs reading everything again, and nothing else.
             Some(parent) => vault.snapshot(&parent).await.ok(),
             None => None,
         };
+        // What another writer says of a file is not believed unread, though the owner could read it.
+        let trusted = vault.trusted_writers();
+        let parent = parent.filter(|parent| config.trust_writers || trusted.contains(&parent.outer.author));
         if let Some(parent) = &parent {
             progress.bytes_estimated.store(parent.contents.counts.bytes, Ordering::Relaxed);
         }
@@ -181,7 +194,7 @@ impl Stage {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
             state: vault.replica().state().clone(),
-            trusted: vault.trusted_writers(),
+            trusted,
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
             dry_run: options.dry_run,
@@ -197,7 +210,7 @@ impl Stage {
             reader: Arc::new(vault.reader()),
             boundary,
             gear,
-            profile: Profile::DEFAULT,
+            profile,
             parent: parent.map(|parent| (parent.contents.tree.digest, parent.contents.tree.level)),
             rescan: options.rescan,
             progress: Arc::clone(progress),
@@ -208,12 +221,28 @@ impl Stage {
     fn run(
         self,
         source: BackupSource,
-        packs: &mpsc::Sender<FinishedPack>,
+        packs: &mpsc::Sender<Parcel>,
+        runtime: &Handle,
+    ) -> Result<(TreeSummary, BackupSummary), BackupError> {
+        let ingest = Arc::clone(&self.ingest.ingest);
+        let built = self.run_threads(source, packs, runtime);
+        let built = built.and_then(|built| Ok(ingest.flush(packs).map(|()| built)?));
+        // What the threads returned may only be that something else had failed: the first failure is the cause.
+        match ingest.take_failure() {
+            Some(cause) => Err(cause.into()),
+            None => built,
+        }
+    }
+
+    fn run_threads(
+        &self,
+        source: BackupSource,
+        packs: &mpsc::Sender<Parcel>,
         runtime: &Handle,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
         let threads = thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
-        let ingest = Arc::clone(&self.ingest.ingest);
-        let result = thread::scope(|scope| {
+        let ingest = &self.ingest.ingest;
+        thread::scope(|scope| {
             let sealers: Vec<_> =
                 (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs))).collect();
             let built = match source {
@@ -223,15 +252,13 @@ impl Stage {
             // Closing lets the sealers end; it must happen whatever became of the tree.
             let closed = if built.is_ok() { ingest.close() } else { ingest.abandon() };
             for sealer in sealers {
+                // A panic was recorded as a failure by the sealer's own end.
                 drop(sealer.join());
             }
             let built = built?;
             closed?;
-            Ok::<_, BackupError>(built)
-        });
-        let built = result?;
-        ingest.flush(packs)?;
-        Ok(built)
+            Ok(built)
+        })
     }
 
     fn parts(&self) -> super::stream::Parts<'_> {
@@ -316,12 +343,13 @@ impl Stage {
         let mut found = Arc::clone(found);
         for attempt in 1..=READS_MAX {
             let mut writer = ContentWriter::new(&self.ingest.ingest, chunker, &self.boundary);
-            let stable = match self.read_once(&found, &mut writer, buffer)? {
+            let is_last = attempt == READS_MAX;
+            let stable = match self.read_once(&found, &mut writer, buffer, is_last)? {
                 Ok(stable) => stable,
-                Err(unread) if unread.kind == Unreadable::Replaced && attempt < READS_MAX => false,
+                Err(unread) if unread.kind == Unreadable::Replaced && !is_last => false,
                 Err(unread) => return Ok(unreadable(&found, &unread)),
             };
-            if stable || attempt == READS_MAX {
+            if stable || is_last {
                 return Ok(Outcome::Content { found, content: writer.finish()?, torn: !stable });
             }
             found = match found.look_again() {
@@ -334,21 +362,24 @@ impl Stage {
                 Err(unread) => return Ok(unreadable(&found, &unread)),
             };
         }
-        Err(BackupError::Interrupted)
+        Err(Error::new(Kind::Bug, "a file was read more often than allowed").into())
     }
 
-    /// Reads a file once. The inner result is whether it is still what was found, or why it could not be read.
+    /// Reads a file once. The inner result is whether it is still what was found, or why it could not be read. A file
+    /// that is not what was found when it is opened need not be read, because it will be found again; the last time
+    /// it is read all the same, so that a file that never rests is stored as it was read.
     fn read_once(
         &self,
         found: &Found,
         writer: &mut ContentWriter<'_>,
         buffer: &mut [u8],
+        is_last: bool,
     ) -> Result<Result<bool, source::Unread>, BackupError> {
         let mut file = match found.open() {
             Ok(file) => file,
             Err(unread) => return Ok(Err(unread)),
         };
-        if file.fingerprint() != found.fingerprint() {
+        if file.fingerprint() != found.fingerprint() && !is_last {
             return Ok(Ok(false));
         }
         loop {

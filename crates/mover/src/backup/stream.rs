@@ -64,13 +64,15 @@ pub(super) fn store(
 }
 
 fn entry(path: TreePath, mtime: FileTime, content: Option<Content>) -> Entry {
-    let (node, mode, extents) = match content {
-        Some(content) => (Node::File { size: content.size, digest: content.digest }, 0o600, content.extents),
-        None => (Node::Directory, 0o700, shudao_vault::entry::Extents::default()),
+    let (node, mode, extents, profile) = match content {
+        Some(Content { size, digest, extents, profile }) => {
+            (Node::File { size, digest }, 0o600, extents, profile)
+        }
+        None => (Node::Directory, 0o700, shudao_vault::entry::Extents::default(), 0),
     };
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let portable = Portable { path, node, mode, uid, gid, mtime, xattrs: Vec::new(), first_link: None };
-    Entry { portable, local: Local { extents, profile: 1, ..Local::default() } }
+    Entry { portable, local: Local { extents, profile, ..Local::default() } }
 }
 
 fn now() -> FileTime {

@@ -40,6 +40,11 @@ impl HardLinks {
         Some(first)
     }
 
+    /// Whether the group of `found` waits for further members.
+    pub fn is_open(&self, found: &Found) -> bool {
+        self.groups.contains_key(&(found.device, found.inode))
+    }
+
     /// How many groups wait for further members.
     pub fn open_groups(&self) -> usize {
         self.groups.len()

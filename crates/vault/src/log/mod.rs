@@ -16,7 +16,7 @@ pub mod state;
 pub mod statement;
 
 pub use client::{Signer, append, birth, catch_up};
-pub use config::Config;
+pub use config::{ChunkerProfile, Config};
 pub use entry::{Entry, Envelope};
 pub use fold::{Folded, OpKind, Reason};
 pub use op::Op;

@@ -5,13 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 use super::{Creation, Listed, missing, range_of};
 
 #[derive(Default)]
 pub(super) struct Memory {
     objects: Mutex<BTreeMap<String, Bytes>>,
+    /// How many more objects there is room for; none means any number.
+    room: Mutex<Option<u64>>,
     #[cfg(test)]
     losses: Mutex<Vec<(String, Loss)>>,
 }
@@ -66,12 +68,27 @@ impl Memory {
                 self.insert(path, bytes);
                 Err(no_answer())
             }
-            None => Ok(self.insert(path, bytes)),
+            None => self.insert_if_room(path, bytes),
         }
     }
 
     #[cfg(not(test))]
     pub(super) fn create(&self, path: &str, bytes: Bytes) -> Result<Creation> {
+        self.insert_if_room(path, bytes)
+    }
+
+    /// Makes room for this many more objects.
+    pub(super) fn set_room(&self, objects: Option<u64>) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = objects;
+    }
+
+    fn insert_if_room(&self, path: &str, bytes: Bytes) -> Result<Creation> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *room {
+            Some(0) => return Err(Error::new(Kind::Full, format!("create {path}: no room"))),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         Ok(self.insert(path, bytes))
     }
 

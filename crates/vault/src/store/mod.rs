@@ -104,6 +104,14 @@ impl Store {
         Self::of(address, Backend::Memory(memory::Memory::default()), &StoreOptions::default())
     }
 
+    /// Makes a store in memory full after this many more creations; none gives it room without end. For tests of what
+    /// becomes of a run that finds no room at any of its steps; every other store stays as it is.
+    pub fn set_room(&self, objects: Option<u64>) {
+        if let Backend::Memory(memory) = &self.inner.backend {
+            memory.set_room(objects);
+        }
+    }
+
     /// A store in memory that asks once and never again, for tests of what its callers do about a lost answer.
     #[cfg(test)]
     pub(crate) fn memory_asked_once() -> Self {

@@ -127,8 +127,15 @@ impl Vault {
     pub async fn remove_key(&mut self, slot: SlotId, now: Timestamp) -> Result<()> {
         self.must_own("remove keys")?;
         let keys = self.replica.keys().await?;
+        let owner = std::sync::Arc::clone(&self.ring);
         let Some(removed) = keys.iter().find(|key| key.slot == slot) else {
-            return Err(Error::new(Kind::Input, format!("no key slot {slot} stands")));
+            if self.replica.state().slots().all(|(standing, _)| standing != slot) {
+                return Err(Error::new(Kind::Input, format!("no key slot {slot} stands")));
+            }
+            // Its object is damaged or gone: it opens nothing, and while it stands keys cannot be rotated. Whose it was
+            // nobody can say, so no certificate goes with it; the slot that opened this handle is another one.
+            let body = Body::Key { subject: slot.0, presence: KeyPresence::Removed };
+            return publish(&mut self.replica, &owner, now, body).await;
         };
         let is_last = keys.iter().filter(|key| key.holder == removed.holder).count() == 1;
         if is_last && removed.role == Role::Owner {
@@ -137,7 +144,6 @@ impl Vault {
                 "this is the owner's last way in; add another before removing it",
             ));
         }
-        let owner = std::sync::Arc::clone(&self.ring);
         if is_last {
             let body = Body::Key { subject: removed.holder.0, presence: KeyPresence::Removed };
             publish(&mut self.replica, &owner, now, body).await?;
