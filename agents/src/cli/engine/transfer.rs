@@ -292,7 +292,7 @@ fn restore_failure(error: RestoreError) -> Failure {
         RestoreError::NotEmpty { .. } => (Exit::Usage, Hint::UseEmptyOrInPlace {}),
         RestoreError::UnreadUnknown { .. } => (Exit::Failed, Hint::RestoreWithoutDelete {}),
         RestoreError::Target { .. } => (Exit::Failed, Hint::CheckDirectory {}),
-        RestoreError::Full { .. } => (Exit::Failed, Hint::MakeRoom {}),
+        RestoreError::Full { .. } => (Exit::Failed, Hint::MakeRoomAndResume {}),
     };
     engine_failure(&error, exit, hint)
 }

@@ -76,6 +76,9 @@ super::messages! {
         UseOrMoveVault {}
             "use the vault that is there, or name another place; `shudao vault info` shows what it is"
             "请使用该处已有的保险库，或指定其他位置；`shudao vault info` 可查看详情"
+        MakeRoomAndResume {}
+            "make room and give the command again with --in-place: what is there already is kept"
+            "请腾出空间后，加 --in-place 重新执行该命令：已写入的内容会保留"
         RestoreWithoutDelete {}
             "restore without --delete, and remove by hand what you know to be extra"
             "请不带 --delete 恢复，并手工删除确知多余的内容"
