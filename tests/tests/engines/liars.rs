@@ -61,7 +61,7 @@ async fn store_lie(liar: &mut Vault, truth: &[u8]) -> PackId {
     let mut packs = PackStore::new(&store, &ring);
     packs.putter().put_pack(&pack).await.unwrap();
     packs.acknowledged(pack).await.unwrap();
-    let (segments, _) = packs.finish().await.unwrap();
+    let segments = packs.finish().await.unwrap();
     commit_lie(liar, &honest, segments).await;
     id
 }

@@ -306,7 +306,7 @@ async fn read_data(
     if !checked.bad.is_empty() {
         vault.declare_bad(&checked.bad, now()).await?;
     }
-    handle.note(&vault)?;
+    handle.remember_growth(ctx, &vault);
     Ok(checked.report)
 }
 
