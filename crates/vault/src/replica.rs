@@ -101,7 +101,14 @@ impl Replica {
                 Ok(Self { store, state: State::new(file.clone()), file, void: Vec::new() })
             }
             crate::store::Creation::Exists => {
-                let message = format!("there is a vault at {} already", store.address());
+                let address = store.address();
+                let message = match store.size(&log_path(0)).await? {
+                    Some(_) => format!("there is a vault at {address} already"),
+                    None => format!(
+                        "a vault was begun at {address} and never finished; nothing is stored in it: remove {VAULT_FILE} \
+                         and keys/ there first"
+                    ),
+                };
                 Err(Error::new(Kind::Conflict, message))
             }
         }

@@ -15,7 +15,7 @@ use crate::keys::slot::{Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
 use crate::log::client::Birth;
 use crate::log::{self, Body, Config, Op, Signer, Statement, Visible};
-use crate::object::{index_path, key_path, snapshot_path};
+use crate::object::{VAULT_FILE, index_path, key_path, log_path, snapshot_path};
 use crate::reader::Reader;
 use crate::replica::Replica;
 use crate::segment::Segment;
@@ -74,15 +74,24 @@ impl Vault {
         let ring = KeyRing::create(VaultId(random()));
         let file = VaultFile::new(ring.vault, ring.signing.verify_key());
         let mut replica = Replica::claim(store, file).await?;
+        match Self::furnish(&mut replica, &ring, options).await {
+            Ok(()) => Ok(replica),
+            Err(error) => {
+                unmake(&replica).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn furnish(replica: &mut Replica, ring: &KeyRing, options: CreateOptions<'_>) -> Result<()> {
         let birth = Birth { replica: ReplicaId(random()), name: options.name, config: options.config };
         let signer = Signer { key: &ring.signing, time: options.now };
         let (store, state) = replica.log_parts();
         log::birth(store, state, signer, birth).await?;
         for (label, lock) in options.ways_in {
-            keys::add_slot(&mut replica, &ring, keys::NewHolder { ring: &ring, label, lock }, options.now)
-                .await?;
+            keys::add_slot(replica, ring, keys::NewHolder { ring, label, lock }, options.now).await?;
         }
-        Ok(replica)
+        Ok(())
     }
 
     /// Opens a replica's vault with a secret: finds the slot that it opens, then brings the index up to date.
@@ -307,6 +316,20 @@ impl Vault {
     }
 }
 
+/// Removes what a failed creation left, as far as the store lets it, so that the next one can begin. Nobody can ever open
+/// such a vault: its owner's key was never stored whole. The description goes last, so that what is left is never
+/// taken for a vault.
+async fn unmake(replica: &Replica) {
+    let store = replica.store();
+    for n in (0..replica.state().next()).rev() {
+        drop(store.delete(&log_path(n)).await);
+    }
+    for object in store.list("keys/").await.unwrap_or_default() {
+        drop(store.delete(&object.path).await);
+    }
+    drop(store.delete(VAULT_FILE).await);
+}
+
 /// Signs a statement with the next serial, where its kind has one, and appends it.
 async fn publish(replica: &mut Replica, ring: &KeyRing, now: Timestamp, body: Body) -> Result<()> {
     let signer = Signer { key: &ring.signing, time: now };
@@ -394,4 +417,32 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::KdfCost;
+
+    fn options() -> CreateOptions<'static> {
+        let cost = KdfCost::new(8, 1, 1).unwrap();
+        let ways_in = vec![("owner", Lock::Passphrase("a password", cost))];
+        CreateOptions { name: "first", config: Config::default(), ways_in, now: Timestamp(1) }
+    }
+
+    #[tokio::test]
+    async fn a_vault_that_could_not_be_made_whole_leaves_room_for_the_next() {
+        let store = Store::memory();
+        for room in 0..4 {
+            store.set_room(Some(room));
+            let failed = Vault::create(store.clone(), options()).await;
+            assert_eq!(failed.err().map(|error| error.kind()), Some(Kind::Full), "{room}");
+            assert_eq!(store.list("").await.unwrap(), [], "{room}");
+        }
+        store.set_room(None);
+        let replica = Vault::create(store.clone(), options()).await.unwrap();
+        assert_eq!(replica.state().slots().count(), 1);
+        let again = Vault::create(store, options()).await;
+        assert_eq!(again.err().map(|error| error.kind()), Some(Kind::Conflict));
+    }
 }
