@@ -120,7 +120,9 @@ fn default_source(host: &str, input: &BackupInput) -> String {
         BackupInput::Command { name, .. } => format!("{host}:{name}"),
         BackupInput::Paths(paths) => {
             let absolute = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            let paths: Vec<String> = paths.iter().map(|path| absolute(path).display().to_string()).collect();
+            // Escaped, so that two names that are no text never become one source.
+            let name = |path: &PathBuf| RawPath::from(absolute(path).as_path()).to_string();
+            let paths: Vec<String> = paths.iter().map(name).collect();
             format!("{host}:{}", paths.join(","))
         }
     }
