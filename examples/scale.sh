@@ -66,7 +66,9 @@ job() {
     rm -rf "$room/source" "$room/restored" "$room/vault" "$room/state" "$room/cache"
 }
 
-same_tree() { diff <(cd "$room/source" && find . -printf '%P %y %m %s %T@\n' | sort) <(cd "$room/restored" && find . -printf '%P %y %m %s %T@\n' | sort) | head -5 | tee "$room/difference"; [ ! -s "$room/difference" ]; }
+# A directory's own size is the file system's affair.
+listing() { (cd "$1" && find . \( -type d -printf '%P d %m %T@\n' \) -o -printf '%P %y %m %s %T@\n' | sort); }
+same_tree() { diff <(listing "$room/source") <(listing "$room/restored") | head -5 | tee "$room/difference"; [ ! -s "$room/difference" ]; }
 same_image() { cmp "$room/source/image" "$room/restored/image" && [ "$(du -m "$room/restored/image" | cut -f1)" -le "$(($(du -m "$room/source/image" | cut -f1) + 1))" ]; }
 
 small-files() {
