@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use crate::error::{Error, Result};
 use crate::id::PackId;
 use crate::index::Location;
-use crate::object::pack_path;
+use crate::name::Name;
 use crate::reader::{FrameKey, Reader, frame_key, open_place};
 
 /// Ranges are rounded to this, so that whoever watches the store learns little about frame lengths.
@@ -83,7 +83,7 @@ impl Reader {
         if end < range.end {
             return Err(Error::damaged(format!("pack {} ends at byte {size}", range.pack)));
         }
-        Ok((start, self.store().read_range(&pack_path(&range.pack), start, end - start).await?))
+        Ok((start, self.objects().read_range(&Name::pack(range.pack), start, end - start).await?))
     }
 
     async fn open_frame_of(&self, place: Location, sealed: Bytes) -> Result<Bytes> {

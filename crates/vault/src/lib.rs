@@ -10,6 +10,7 @@
 //! | [`store`] | the only door to object storage |
 //! | [`entry`], [`tree`], [`roots`], [`snapshot`] | what a snapshot says about a source |
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |
+//! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
 //! | [`vault`], [`session`] | the handles that the other crates work with |
 
@@ -22,8 +23,10 @@ pub mod id;
 pub mod index;
 pub mod keys;
 pub mod log;
+pub mod name;
 pub mod need;
 pub mod object;
+pub mod objects;
 pub mod pack;
 pub mod reader;
 pub mod remembered;

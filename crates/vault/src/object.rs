@@ -1,4 +1,5 @@
-//! What all stored objects share: header, trailer, and their places in a store.
+//! What all stored objects share: header and trailer; and the places of those that are not content-named objects of a
+//! snapshot, which [`crate::name`] has.
 //!
 //! ```text
 //! header   magic "SHUDAO" 6 | kind u8 | version u8 | suite u8 | vault id 16
@@ -115,22 +116,6 @@ pub fn without_trailer<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a [u
     } else {
         Err(damaged("its checksum does not match"))
     }
-}
-
-/// `packs/<2 hex>/<id>`
-pub fn pack_path(id: &ObjectId) -> String {
-    let hex = id.to_hex();
-    format!("packs/{}/{hex}", &hex[..2])
-}
-
-/// `index/<id>`: segments and need lists.
-pub fn index_path(id: &ObjectId) -> String {
-    format!("index/{id}")
-}
-
-/// `snapshots/<id>`
-pub fn snapshot_path(id: &ObjectId) -> String {
-    format!("snapshots/{id}")
 }
 
 /// `keys/<id>`: slots and certificates.

@@ -14,9 +14,9 @@ use crate::id::{Digest, KeyId, PackId, WriterId};
 use crate::index::{Index, Location};
 use crate::keys::KeyRing;
 use crate::keys::ring::ChunkSpace;
-use crate::object::pack_path;
+use crate::name::Name;
+use crate::objects::Objects;
 use crate::pack::PackHeader;
-use crate::store::Store;
 use crate::suite::ObjectKey;
 use crate::tree::NodeSource;
 
@@ -31,7 +31,7 @@ pub type FrameKey = (PackId, KeyId, u32);
 
 /// Reads content and tree nodes of one replica.
 pub struct Reader {
-    store: Store,
+    objects: Objects,
     ring: Arc<KeyRing>,
     index: Arc<Index>,
     /// Looked into first.
@@ -49,10 +49,10 @@ struct PackFacts {
 }
 
 impl Reader {
-    /// A reader over `store` with the keys of `ring`.
-    pub fn new(store: Store, ring: Arc<KeyRing>, index: Arc<Index>) -> Self {
+    /// A reader over `objects` with the keys of `ring`.
+    pub fn new(objects: Objects, ring: Arc<KeyRing>, index: Arc<Index>) -> Self {
         Self {
-            store,
+            objects,
             ring,
             index,
             listed: BTreeSet::new(),
@@ -81,9 +81,9 @@ impl Reader {
         &self.index
     }
 
-    /// The store that the reader reads.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// The objects that the reader reads.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// All places where the chunk with this plain digest is said to be, in the order in which to try them: listed
@@ -145,8 +145,8 @@ impl Reader {
     }
 
     async fn read_frame(&self, place: &Location) -> Result<Bytes> {
-        let path = pack_path(&place.pack);
-        let sealed = self.store.read_range(&path, place.frame_offset, u64::from(place.stored_length)).await;
+        let name = Name::pack(place.pack);
+        let sealed = self.objects.read_range(&name, place.frame_offset, u64::from(place.stored_length)).await;
         let sealed = sealed.map_err(|error| error.context(format!("read pack {}", place.pack)))?;
         let key = self.key_of(place).await?;
         open_place(&key, place, sealed)
@@ -184,12 +184,13 @@ impl Reader {
     }
 
     async fn load_facts(&self, pack: &PackId, wanted: KeyId) -> Result<Arc<PackFacts>> {
-        let size = self.store.size(&pack_path(pack)).await?;
+        let name = Name::pack(*pack);
+        let size = self.objects.readable_size(&name).await?;
         let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("pack {pack} is missing")))?;
-        let mut head = self.store.read_range(&pack_path(pack), 0, size.min(HEADER_READ_BYTES)).await?;
+        let mut head = self.objects.read_range(&name, 0, size.min(HEADER_READ_BYTES)).await?;
         let needed = PackHeader::length_from(&head, self.ring.vault).unwrap_or(0) as u64;
         if needed > head.len() as u64 && needed <= size {
-            head = self.store.read_range(&pack_path(pack), 0, needed).await?;
+            head = self.objects.read_range(&name, 0, needed).await?;
         }
         let header = PackHeader::decode(&head, self.ring.vault)
             .map_err(|error| error.context(format!("read the key table of pack {pack}")))?;
@@ -315,7 +316,8 @@ mod tests {
         for pack in &packs {
             index.add(&Segment::of_pack(pack.pack().id, ring.writer_id(), pack.contents.clone())).unwrap();
         }
-        let reader = Reader::new(Store::memory(), Arc::new(ring), Arc::new(index));
+        let reader =
+            Reader::new(Objects::new(crate::store::Store::memory()), Arc::new(ring), Arc::new(index));
         let digest = Digest::of(b"same");
         let order = |reader: &Reader| reader.places(ChunkSpace::Content, &digest).unwrap();
         let places = order(&reader);

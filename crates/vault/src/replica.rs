@@ -9,13 +9,14 @@ use crate::id::{Timestamp, VaultId};
 use crate::log::client::Void;
 use crate::log::{self, Envelope, State};
 use crate::object::{VAULT_FILE, log_path};
+use crate::objects::Objects;
 use crate::store::Store;
 use crate::vault_file::VaultFile;
 
 /// A replica whose log has been read up to its head.
 #[derive(Clone)]
 pub struct Replica {
-    store: Store,
+    objects: Objects,
     file: VaultFile,
     state: State,
     void: Vec<Void>,
@@ -38,12 +39,12 @@ impl Replica {
         let file = VaultFile::decode(&bytes).map_err(|error| {
             error.context(format!("{VAULT_FILE} at {} is damaged or was replaced", store.address()))
         })?;
-        let mut replica = Self { store, state: State::new(file.clone()), file, void: Vec::new() };
+        let mut replica = Self::of(store, file);
         replica.catch_up().await?;
         if replica.state.next() == 0 {
             let message = format!(
                 "the vault at {} was never finished: it has no {}",
-                replica.store.address(),
+                replica.store().address(),
                 log_path(0)
             );
             return Err(Error::new(Kind::NoVault, message));
@@ -51,15 +52,24 @@ impl Replica {
         Ok(replica)
     }
 
+    fn of(store: Store, file: VaultFile) -> Self {
+        Self { objects: Objects::new(store), state: State::new(file.clone()), file, void: Vec::new() }
+    }
+
     /// Reads log entries that were appended since.
     pub async fn catch_up(&mut self) -> Result<()> {
-        self.void.extend(log::catch_up(&self.store, &mut self.state).await?);
+        self.void.extend(log::catch_up(self.objects.store(), &mut self.state).await?);
         Ok(())
     }
 
     /// The object store.
     pub fn store(&self) -> &Store {
-        &self.store
+        self.objects.store()
+    }
+
+    /// The objects that are named by their hashes, at the keys that the log gives them.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// The vault's description.
@@ -79,7 +89,7 @@ impl Replica {
 
     /// When the replica was born, by its maker's clock.
     pub async fn born(&self) -> Result<Timestamp> {
-        let bytes = self.store.read(&log_path(0)).await?;
+        let bytes = self.store().read(&log_path(0)).await?;
         Ok(Envelope::decode(&bytes, self.file.vault)?.time)
     }
 
@@ -90,16 +100,14 @@ impl Replica {
 
     /// Store and state for the log's client.
     pub(crate) fn log_parts(&mut self) -> (&Store, &mut State) {
-        (&self.store, &mut self.state)
+        (self.objects.store(), &mut self.state)
     }
 
     /// Puts the vault's description, which must not exist yet.
     pub(crate) async fn claim(store: Store, file: VaultFile) -> Result<Self> {
         let bytes = Bytes::from(file.encode());
         match store.create(VAULT_FILE, bytes).await? {
-            crate::store::Creation::New => {
-                Ok(Self { store, state: State::new(file.clone()), file, void: Vec::new() })
-            }
+            crate::store::Creation::New => Ok(Self::of(store, file)),
             crate::store::Creation::Exists => {
                 let address = store.address();
                 let message = match store.size(&log_path(0)).await? {

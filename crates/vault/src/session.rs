@@ -7,19 +7,19 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::id::{
     NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
 };
 use crate::keys::KeyRing;
 use crate::log::{self, Body, CommitStatement, Op, Signer, Statement};
+use crate::name::Name;
 use crate::need::{NeedBase, NeedList};
-use crate::object::{index_path, pack_path, snapshot_path};
+use crate::objects::Objects;
 use crate::pack::FinishedPack;
 use crate::replica::Replica;
 use crate::segment::{FinishedSegment, SegmentBuilder};
 use crate::snapshot::{Contents, Draft};
-use crate::store::Store;
 use crate::suite::random;
 
 /// A session that has begun and may commit once.
@@ -74,7 +74,7 @@ impl Session {
         let draft = Draft { sequence: self.sequence, parent: self.parent, time: now, contents };
         let object = draft.seal(ring)?;
         let snapshot = ObjectId::of(&object);
-        replica.store().put(&snapshot_path(&snapshot), Bytes::from(object)).await?;
+        replica.objects().put(&Name::snapshot(snapshot), Bytes::from(object)).await?;
         let commit =
             CommitStatement { snapshot, source: self.source, sequence: self.sequence, need_list, segments };
         let statement =
@@ -93,7 +93,9 @@ impl Session {
         let parent = self.parent.and_then(|parent| replica.state().visible().get(&parent));
         let base = match parent {
             // A parent whose list cannot be read is not built upon; the new list is then written in full.
-            Some(parent) => load_need_list(replica.store(), replica.vault_id(), parent.need_list).await.ok(),
+            Some(parent) => {
+                load_need_list(replica.objects(), replica.vault_id(), parent.need_list).await.ok()
+            }
             None => None,
         };
         let base = parent.zip(base.as_ref());
@@ -101,17 +103,21 @@ impl Session {
             base.map(|(parent, (packs, depth))| NeedBase { id: parent.need_list, depth: *depth, packs });
         let bytes = NeedList::plan_next(base, needs).encode(replica.vault_id());
         let id = ObjectId::of(&bytes);
-        replica.store().put(&index_path(&id), Bytes::from(bytes)).await?;
+        replica.objects().put(&Name::index(id), Bytes::from(bytes)).await?;
         Ok(id)
     }
 }
 
 /// The packs of a need list and its depth, read through the lists that it builds on.
-pub async fn load_need_list(store: &Store, vault: VaultId, id: NeedListId) -> Result<(BTreeSet<PackId>, u8)> {
+pub async fn load_need_list(
+    objects: &Objects,
+    vault: VaultId,
+    id: NeedListId,
+) -> Result<(BTreeSet<PackId>, u8)> {
     let mut chain: Vec<(NeedListId, NeedList)> = Vec::new();
     let mut next = Some(id);
     while let Some(id) = next {
-        let bytes = read_named(store, &index_path(&id), &id).await?;
+        let bytes = objects.read(&Name::index(id)).await?;
         let list =
             NeedList::decode(&bytes, vault).map_err(|error| error.context(format!("read need list {id}")))?;
         // Depths fall by one from list to list, so a chain that goes in circles ends here.
@@ -126,50 +132,33 @@ pub async fn load_need_list(store: &Store, vault: VaultId, id: NeedListId) -> Re
     Ok((NeedList::resolve(&chain)?, depth))
 }
 
-/// Reads an object and checks that its bytes hash to its name.
-pub async fn read_named(store: &Store, path: &str, id: &ObjectId) -> Result<Bytes> {
-    let bytes = store.read(path).await.map_err(|error| {
-        let missing = error.kind() == Kind::Missing;
-        error.context(if missing { format!("{path} is missing") } else { format!("read {path}") })
-    })?;
-    if ObjectId::of(&bytes) == *id {
-        return Ok(bytes);
-    }
-    // A line can spoil what the store holds whole: look once more before it is called damaged.
-    let again = store.read(path).await?;
-    if ObjectId::of(&again) == *id {
-        return Ok(again);
-    }
-    Err(Error::damaged(format!("{path} is damaged: its bytes do not hash to its name")))
-}
-
 /// Puts packs one by one.
 #[derive(Clone, Copy)]
-pub struct PackPutter<'a>(&'a Store);
+pub struct PackPutter<'a>(&'a Objects);
 
 impl PackPutter<'_> {
     /// Puts one pack; returns when the store has acknowledged it.
     pub async fn put_pack(&self, pack: &FinishedPack) -> Result<()> {
-        self.0.put(&pack_path(&pack.pack().id), pack.bytes.clone()).await
+        self.0.put(&Name::pack(pack.pack().id), pack.bytes.clone()).await
     }
 }
 
 /// Puts segments over packs that were acknowledged.
 pub struct PackStore<'a> {
-    store: &'a Store,
+    objects: &'a Objects,
     waiting: SegmentBuilder<'a>,
     segments: Vec<SegmentId>,
 }
 
 impl<'a> PackStore<'a> {
     /// A store for one session's packs.
-    pub fn new(store: &'a Store, ring: &'a KeyRing) -> Self {
-        Self { store, waiting: SegmentBuilder::new(ring), segments: Vec::new() }
+    pub fn new(objects: &'a Objects, ring: &'a KeyRing) -> Self {
+        Self { objects, waiting: SegmentBuilder::new(ring), segments: Vec::new() }
     }
 
     /// What puts packs, apart from the bookkeeping, so that several can be on their way.
     pub fn putter(&self) -> PackPutter<'a> {
-        PackPutter(self.store)
+        PackPutter(self.objects)
     }
 
     /// Takes note of a pack that [`PackPutter::put_pack`] has stored; writes a segment when enough have gathered.
@@ -182,7 +171,7 @@ impl<'a> PackStore<'a> {
 
     async fn put_segment(&mut self, segment: FinishedSegment) -> Result<()> {
         let id = segment.id();
-        self.store.put(&index_path(&id), segment.bytes).await?;
+        self.objects.put(&Name::index(id), segment.bytes).await?;
         self.segments.push(id);
         Ok(())
     }

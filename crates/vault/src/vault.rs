@@ -15,11 +15,13 @@ use crate::keys::slot::{Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
 use crate::log::client::Birth;
 use crate::log::{self, Body, Config, Op, Signer, Statement, Visible};
-use crate::object::{VAULT_FILE, index_path, key_path, log_path, snapshot_path};
+use crate::name::Name;
+use crate::object::{VAULT_FILE, key_path, log_path};
+use crate::objects::read_hashed;
 use crate::reader::Reader;
 use crate::replica::Replica;
 use crate::segment::Segment;
-use crate::session::{Session, load_need_list, read_named};
+use crate::session::{Session, load_need_list};
 use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::store::Store;
 use crate::suite::{VerifyKey, random};
@@ -167,7 +169,7 @@ impl Vault {
     /// A reader of content and trees with this role's keys.
     pub fn reader(&self) -> Reader {
         let bad = self.replica.state().all_bad().clone();
-        Reader::new(self.replica.store().clone(), Arc::clone(&self.ring), Arc::clone(&self.index)).last(bad)
+        Reader::new(self.replica.objects().clone(), Arc::clone(&self.ring), Arc::clone(&self.index)).last(bad)
     }
 
     /// A reader that looks into the packs listed for this visible snapshot before it looks anywhere else. A list that
@@ -175,7 +177,7 @@ impl Vault {
     pub async fn reader_of(&self, snapshot: &SnapshotId) -> Result<Reader> {
         let reader = self.reader();
         let Some(visible) = self.replica.state().visible().get(snapshot) else { return Ok(reader) };
-        match load_need_list(self.replica.store(), self.ring.vault, visible.need_list).await {
+        match load_need_list(self.replica.objects(), self.ring.vault, visible.need_list).await {
             Ok((listed, _)) => Ok(reader.first(listed)),
             Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => Ok(reader),
             Err(error) => Err(error),
@@ -196,7 +198,7 @@ impl Vault {
 
     /// The clear part of a snapshot; needs no right to its names.
     pub async fn snapshot_outer(&self, id: &SnapshotId) -> Result<SnapshotOuter> {
-        let bytes = read_named(self.replica.store(), &snapshot_path(id), id).await?;
+        let bytes = self.replica.objects().read(&Name::snapshot(*id)).await?;
         SnapshotOuter::verify(&bytes, self.ring.vault, |writer| self.verify_key(&writer))
     }
 
@@ -205,7 +207,7 @@ impl Vault {
     /// # Errors
     /// [`Kind::Forbidden`] when this role may not read its author's names.
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Snapshot> {
-        let bytes = read_named(self.replica.store(), &snapshot_path(id), id).await?;
+        let bytes = self.replica.objects().read(&Name::snapshot(*id)).await?;
         Snapshot::decode(&bytes, &self.ring, |writer| self.verify_key(&writer))
             .map_err(|error| error.context(format!("open snapshot {}", id.short())))
     }
@@ -349,7 +351,7 @@ async fn unlock_ring(replica: &Replica, unlock: &Unlock<'_>) -> Result<(KeyRing,
     let mut problems = Vec::new();
     for (slot, object) in replica.state().slots() {
         let path = key_path(&object);
-        let opened = match read_named(replica.store(), &path, &object).await {
+        let opened = match read_hashed(replica.store(), &path, &object).await {
             Ok(bytes) => open_slot(&bytes, unlock, replica.file()),
             Err(error) if error.is_retryable() => return Err(error),
             Err(error) => Err(error),
@@ -376,7 +378,7 @@ async fn update_index(replica: &Replica, ring: &KeyRing, index: &mut Index) -> R
     let missing = index.missing(state.segments_live());
     let mut problems = Vec::new();
     let mut fetched = stream::iter(missing)
-        .map(|id| async move { (id, read_named(replica.store(), &index_path(&id), &id).await) })
+        .map(|id| async move { (id, replica.objects().read(&Name::index(id)).await) })
         .buffered(FETCHES_MAX);
     while let Some((id, bytes)) = fetched.next().await {
         let segment = match bytes {
@@ -387,7 +389,7 @@ async fn update_index(replica: &Replica, ring: &KeyRing, index: &mut Index) -> R
         match segment {
             Ok(segment) => index.add(&segment)?,
             Err(error) => {
-                problems.push(Problem { object: index_path(&id), what: chain(&error) });
+                problems.push(Problem { object: Name::index(id).plain_key(), what: chain(&error) });
             }
         }
     }

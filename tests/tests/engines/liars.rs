@@ -6,9 +6,10 @@ use shudao_vault::id::{Digest, PackId, SegmentId, SnapshotId};
 use shudao_vault::keys::Role;
 use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::log::Config;
+use shudao_vault::name::Name;
 use shudao_vault::pack::{FinishedPack, PACK_BYTES_TARGET, PackBuilder, PackContents, PackKind};
 use shudao_vault::segment::SegmentBuilder;
-use shudao_vault::session::{PackStore, read_named};
+use shudao_vault::session::PackStore;
 use shudao_vault::vault::Vault;
 use shudao_verify::check::{CheckProgress, DataCheck, Selection, check_data};
 use tempfile::TempDir;
@@ -56,9 +57,9 @@ async fn store_lie(liar: &mut Vault, truth: &[u8]) -> PackId {
     let honest = back_up(liar, "the liar's", home.path()).await.snapshot.unwrap();
     let pack = false_pack(liar, truth, &Noise::new(12).bytes(truth.len()));
     let id = pack.pack().id;
-    let store = liar.replica().store().clone();
+    let objects = liar.replica().objects().clone();
     let ring = liar.ring().clone();
-    let mut packs = PackStore::new(&store, &ring);
+    let mut packs = PackStore::new(&objects, &ring);
     packs.putter().put_pack(&pack).await.unwrap();
     packs.acknowledged(pack).await.unwrap();
     let segments = packs.finish().await.unwrap();
@@ -180,10 +181,9 @@ async fn with_trusted_writers_another_writers_packs_are_relied_on_unvouched() {
 async fn claim_falsely(liar: &mut Vault, pack: &PackId, wanted: &[u8]) -> SegmentId {
     let home = tree_with(b"nothing of interest");
     let honest = back_up(liar, "the liar's", home.path()).await.snapshot.unwrap();
-    let store = liar.replica().store().clone();
+    let objects = liar.replica().objects().clone();
     let ring = liar.ring().clone();
-    let path = shudao_vault::object::pack_path(pack);
-    let bytes = read_named(&store, &path, pack).await.unwrap();
+    let bytes = objects.read(&Name::pack(*pack)).await.unwrap();
     let (_, mut contents) = PackContents::read(&bytes, &ring).unwrap();
     let chunk = contents.directory.chunks.iter_mut().find(|chunk| chunk.length as usize == wanted.len());
     chunk.unwrap().id = ring.chunk_id(ChunkSpace::Content, &Digest::of(wanted));
@@ -191,7 +191,7 @@ async fn claim_falsely(liar: &mut Vault, pack: &PackId, wanted: &[u8]) -> Segmen
     assert!(builder.add_pack(contents).unwrap().is_none());
     let segment = builder.end_segment().unwrap().unwrap();
     let id = segment.id();
-    store.put(&shudao_vault::object::index_path(&id), segment.bytes).await.unwrap();
+    objects.put(&Name::index(id), segment.bytes).await.unwrap();
     commit_lie(liar, &honest, vec![id]).await;
     id
 }

@@ -55,7 +55,8 @@ pub async fn backup(
 ) -> Result<BackupSummary, BackupError> {
     let started = clock();
     let source = vault.ring().source_id(&options.source_name);
-    let store = vault.replica().store().clone();
+    let objects = vault.replica().objects().clone();
+    let store = objects.store();
     let bytes_before = store.usage().bytes_written;
     let added = || store.usage().bytes_written - bytes_before;
     let session = if options.dry_run { None } else { Some(vault.begin(source, started).await?) };
@@ -72,7 +73,7 @@ pub async fn backup(
     let (source_kind, sealed) = (options.source, stage.ingest.clone());
     let work = tokio::task::spawn_blocking(move || stage.run(source_kind, &packs, &runtime));
     let uploaded = tokio::select! {
-        uploaded = upload(PackStore::new(&store, &ring), waiting) => Some(uploaded),
+        uploaded = upload(PackStore::new(&objects, &ring), waiting) => Some(uploaded),
         () = stopped(progress) => None,
     };
     let worked = match work.await {

@@ -1,10 +1,12 @@
 use super::*;
+use crate::error::Kind;
 use crate::id::{Digest, SlotId};
 use crate::keys::slot::Lock;
 use crate::keys::{Role, Unlock};
 use crate::log::Config;
 use crate::roots::Roots;
 use crate::snapshot::{Counts, TreeRoot, UnreadList};
+use crate::store::Store;
 use crate::suite::KdfCost;
 use crate::vault::{CreateOptions, Vault};
 
@@ -67,7 +69,7 @@ async fn a_commit_after_the_writers_key_was_removed_is_refused_and_nothing_is_vi
 
 #[tokio::test]
 async fn each_snapshot_lists_exactly_its_packs_whatever_its_parent_lists() {
-    let (store, _, mut writer, _) = owned().await;
+    let (_store, _, mut writer, _) = owned().await;
     let pack = |n: u8| PackId::of(&[n]);
     for (sequence, packs) in [(1, vec![1, 2]), (2, vec![2, 3, 4]), (3, vec![]), (4, vec![9])] {
         let session = writer.begin(SOURCE, Timestamp(3)).await.unwrap();
@@ -76,7 +78,8 @@ async fn each_snapshot_lists_exactly_its_packs_whatever_its_parent_lists() {
         let need = wanted.iter().map(|pack| (*pack, 1)).collect();
         let id = writer.commit(session, contents(need), Vec::new(), Timestamp(4)).await.unwrap();
         let list = writer.replica().state().visible()[&id].need_list;
-        let (listed, _) = load_need_list(&store, writer.replica().vault_id(), list).await.unwrap();
+        let (listed, _) =
+            load_need_list(writer.replica().objects(), writer.replica().vault_id(), list).await.unwrap();
         assert_eq!(listed, wanted);
     }
 }

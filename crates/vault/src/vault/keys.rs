@@ -9,8 +9,8 @@ use crate::keys::slot::{Lock, Method, NewSlot};
 use crate::keys::{Certificate, KeyRing, KeySlot, Role, Share};
 use crate::log::{Body, KeyPresence};
 use crate::object::key_path;
+use crate::objects::read_hashed;
 use crate::replica::Replica;
-use crate::session::read_named;
 
 /// A ring and the way in that it gets.
 pub(super) struct NewHolder<'a> {
@@ -74,7 +74,7 @@ impl Replica {
     pub async fn keys(&self) -> Result<Vec<KeyFacts>> {
         let mut keys = Vec::new();
         for (_, object) in self.state().slots() {
-            let slot = match read_named(self.store(), &key_path(&object), &object).await {
+            let slot = match read_hashed(self.store(), &key_path(&object), &object).await {
                 Ok(bytes) => KeySlot::decode(&bytes, self.file()),
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => Err(error),
@@ -161,7 +161,7 @@ impl Vault {
         let slots: Vec<ObjectId> = self.replica.state().slots().map(|(_, object)| object).collect();
         let mut resealed = Vec::new();
         for object in slots {
-            let bytes = read_named(self.replica.store(), &key_path(&object), &object).await?;
+            let bytes = read_hashed(self.replica.store(), &key_path(&object), &object).await?;
             let slot = KeySlot::decode(&bytes, self.replica.file())?;
             let certificates = self.replica.state().certificates();
             let certificate = certificates.into_iter().find(|(holder, _)| *holder == slot.holder);

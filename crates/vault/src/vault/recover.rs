@@ -12,12 +12,12 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ObjectId, PackId, WriterId};
 use crate::index::Index;
 use crate::keys::KeyRing;
-use crate::object::pack_path;
+use crate::name::Name;
+use crate::objects::Objects;
 use crate::pack::{Directory, Footer, PREFIX_BYTES, PackContents, PackHeader, tail_range};
 use crate::replica::Replica;
 use crate::segment::Segment;
 use crate::session::load_need_list;
-use crate::store::Store;
 
 /// Stands for whoever signed a segment that nobody signed: never trusted.
 const NOBODY: WriterId = WriterId([0; WriterId::LEN]);
@@ -30,7 +30,7 @@ pub(super) async fn recover(replica: &Replica, ring: &KeyRing, index: &mut Index
         wanted.remove(&indexed?.pack.id);
     }
     let mut found = stream::iter(wanted.iter())
-        .map(|id| async move { (*id, read_contents(replica.store(), ring, *id).await) })
+        .map(|id| async move { (*id, read_contents(replica.objects(), ring, *id).await) })
         .buffered(FETCHES_MAX);
     let mut added = 0;
     while let Some((id, contents)) = found.next().await {
@@ -52,7 +52,7 @@ pub(super) async fn recover(replica: &Replica, ring: &KeyRing, index: &mut Index
 async fn listed_packs(replica: &Replica) -> Result<BTreeSet<PackId>> {
     let mut packs = BTreeSet::new();
     for visible in replica.state().visible().values() {
-        match load_need_list(replica.store(), replica.vault_id(), visible.need_list).await {
+        match load_need_list(replica.objects(), replica.vault_id(), visible.need_list).await {
             Ok((listed, _)) => packs.extend(listed),
             Err(error) if is_loss(&error) => {}
             Err(error) => return Err(error),
@@ -62,20 +62,20 @@ async fn listed_packs(replica: &Replica) -> Result<BTreeSet<PackId>> {
 }
 
 /// Reads a pack's header and directory, and nothing else of it.
-async fn read_contents(store: &Store, ring: &KeyRing, id: PackId) -> Result<PackContents> {
-    let path = pack_path(&id);
-    let size = store.size(&path).await?;
-    let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("{path} is missing")))?;
-    let prefix = store.read_range(&path, 0, size.min(PREFIX_BYTES as u64)).await?;
+async fn read_contents(objects: &Objects, ring: &KeyRing, id: PackId) -> Result<PackContents> {
+    let name = Name::pack(id);
+    let size = objects.readable_size(&name).await?;
+    let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("{name} is missing")))?;
+    let prefix = objects.read_range(&name, 0, size.min(PREFIX_BYTES as u64)).await?;
     let length = PackHeader::length_from(&prefix, ring.vault)? as u64;
-    let header = PackHeader::decode(&store.read_range(&path, 0, length.min(size)).await?, ring.vault)?;
+    let header = PackHeader::decode(&objects.read_range(&name, 0, length.min(size)).await?, ring.vault)?;
     let range = tail_range(size);
-    let tail = store.read_range(&path, range.start, range.end - range.start).await?;
+    let tail = objects.read_range(&name, range.start, range.end - range.start).await?;
     let footer = Footer::decode(&tail, size)?;
     let place = footer.directory_range();
     let sealed = match place.start.checked_sub(range.start) {
         Some(start) => tail.slice(start as usize..(place.end - range.start) as usize),
-        None => store.read_range(&path, place.start, place.end - place.start).await?,
+        None => objects.read_range(&name, place.start, place.end - place.start).await?,
     };
     let directory = Directory::open(ring, &header, &footer, sealed.to_vec())?;
     Ok(PackContents::new(id, size, &header, directory))

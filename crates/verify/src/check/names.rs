@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
 use shudao_vault::log::{Reason, Visible};
-use shudao_vault::object::{index_path, key_path, log_path, pack_path, snapshot_path};
+use shudao_vault::name::Name;
+use shudao_vault::object::{key_path, log_path};
+use shudao_vault::objects::read_hashed;
 use shudao_vault::replica::Replica;
 use shudao_vault::segment::SegmentClear;
-use shudao_vault::session::{load_need_list, read_named};
+use shudao_vault::session::load_need_list;
 use shudao_vault::snapshot::SnapshotOuter;
 use shudao_vault::vault::chain;
 use shudao_vault::{Kind, Result};
@@ -36,12 +39,9 @@ pub async fn check_names(replica: &Replica, progress: &CheckProgress) -> Result<
     let needs = check_objects(replica, &mut report).await?;
     report.packs = needs.packs.len() as u64;
     progress.packs_total(report.packs);
-    let mut packs =
-        stream::iter(needs.packs.iter())
-            .map(|(id, needers)| async move {
-                (id, needers, read_named(replica.store(), &pack_path(id), id).await)
-            })
-            .buffered(PACKS_IN_FLIGHT_MAX);
+    let mut packs = stream::iter(needs.packs.iter())
+        .map(|(id, needers)| async move { (id, needers, replica.objects().read(&Name::pack(*id)).await) })
+        .buffered(PACKS_IN_FLIGHT_MAX);
     while let Some((id, needers, read)) = packs.next().await {
         match read {
             Ok(bytes) => {
@@ -103,7 +103,7 @@ pub(crate) fn lost_pack(id: &PackId, needers: &BTreeSet<SnapshotId>, problem: &s
     let more = needers.len().saturating_sub(named.len());
     let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
     CheckFinding {
-        object: pack_path(id),
+        object: Name::pack(*id).plain_key(),
         problem: problem.to_owned(),
         consequence: format!("snapshots {}{and_more} cannot be restored in full", named.join(", ")),
         severity: Severity::Damage,
@@ -116,7 +116,9 @@ async fn check_keys(replica: &Replica, report: &mut CheckReport) -> Result<()> {
     let objects: Vec<ObjectId> = state.slots().map(|(_, object)| object).chain(certificates).collect();
     for id in objects {
         let consequence = "whoever uses this key cannot open the vault with it";
-        read_or_report(replica, &key_path(&id), &id, consequence, report).await?;
+        let path = key_path(&id);
+        let read = read_hashed(replica.store(), &path, &id).await;
+        read_or_report(read, &path, consequence, report)?;
     }
     Ok(())
 }
@@ -126,8 +128,10 @@ async fn check_segments(replica: &Replica, report: &mut CheckReport) -> Result<(
     let segments: Vec<SegmentId> = state.segments_live().to_vec();
     for id in segments {
         let consequence = "chunks that only this segment names cannot be found until the index is rebuilt";
-        let path = index_path(&id);
-        let Some(bytes) = read_or_report(replica, &path, &id, consequence, report).await? else { continue };
+        let name = Name::index(id);
+        let path = name.plain_key();
+        let read = replica.objects().read(&name).await;
+        let Some(bytes) = read_or_report(read, &path, consequence, report)? else { continue };
         if let Err(error) =
             SegmentClear::decode(&bytes, replica.vault_id(), &|writer| state.verify_key(writer))
         {
@@ -144,15 +148,17 @@ pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport)
         replica.state().visible().iter().map(|(id, visible)| (*id, visible.clone())).collect();
     for (id, visible) in visible {
         report.counts.snapshots += 1;
-        let path = snapshot_path(&id);
+        let name = Name::snapshot(id);
+        let path = name.plain_key();
         let consequence = format!("snapshot {} cannot be restored", id.short());
-        if let Some(bytes) = read_or_report(replica, &path, &id, &consequence, report).await? {
+        let read = replica.objects().read(&name).await;
+        if let Some(bytes) = read_or_report(read, &path, &consequence, report)? {
             let verify_key = |writer| replica.state().verify_key(writer);
             if let Err(error) = SnapshotOuter::verify(&bytes, replica.vault_id(), verify_key) {
                 report.findings.push(damage(path, chain(&error), &consequence));
             }
         }
-        match load_need_list(replica.store(), replica.vault_id(), visible.need_list).await {
+        match load_need_list(replica.objects(), replica.vault_id(), visible.need_list).await {
             Ok((packs, _)) => {
                 report.counts.objects_read += 1;
                 for pack in &packs {
@@ -164,21 +170,24 @@ pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport)
             Err(error) => {
                 let consequence =
                     format!("what snapshot {} needs is unknown, which blocks collection", id.short());
-                report.findings.push(damage(index_path(&visible.need_list), chain(&error), &consequence));
+                report.findings.push(damage(
+                    Name::index(visible.need_list).plain_key(),
+                    chain(&error),
+                    &consequence,
+                ));
             }
         }
     }
     Ok(needs)
 }
 
-async fn read_or_report(
-    replica: &Replica,
+fn read_or_report(
+    read: Result<Bytes>,
     path: &str,
-    id: &ObjectId,
     consequence: &str,
     report: &mut CheckReport,
-) -> Result<Option<bytes::Bytes>> {
-    match read_named(replica.store(), path, id).await {
+) -> Result<Option<Bytes>> {
+    match read {
         Ok(bytes) => {
             report.counts.objects_read += 1;
             report.counts.bytes_read += bytes.len() as u64;
@@ -202,8 +211,9 @@ async fn note_spare_packs(replica: &Replica, needs: &Needs, report: &mut CheckRe
     let spare: Vec<_> = listed
         .iter()
         .filter(|object| {
-            let id = object.path.rsplit('/').next().and_then(|name| name.parse::<ObjectId>().ok());
-            id.is_none_or(|id| !needs.packs.contains_key(&id))
+            let name = Name::of_key(&object.path).map(|(name, _)| name);
+            let in_force = name.filter(|name| replica.objects().key(name) == object.path);
+            in_force.is_none_or(|name| !needs.packs.contains_key(&name.id))
         })
         .collect();
     let Some(first) = spare.first() else { return };

@@ -8,10 +8,9 @@ use futures_util::{StreamExt, stream};
 use shudao_vault::frame::{FrameName, PlainLength, Scratch, open_frame};
 use shudao_vault::id::{ChunkId, Digest, KeyId, ObjectId, PackId, SegmentId, WriterId};
 use shudao_vault::keys::KeyRing;
-use shudao_vault::object::{index_path, pack_path};
+use shudao_vault::name::Name;
 use shudao_vault::pack::{PackContents, PackKind};
 use shudao_vault::segment::Segment;
-use shudao_vault::session::read_named;
 use shudao_vault::vault::{Vault, chain};
 use shudao_vault::{Error, Kind, Result};
 
@@ -89,7 +88,7 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
             let needers = needs.packs.get(&outcome.id).unwrap_or(&none);
             let finding = if needers.is_empty() {
                 damage(
-                    pack_path(&outcome.id),
+                    Name::pack(outcome.id).plain_key(),
                     problem,
                     "no visible snapshot needs it; new ones will not rely on it",
                 )
@@ -156,7 +155,7 @@ impl Claims {
         let mut packs: HashMap<PackId, Vec<Claim>> = HashMap::new();
         let mut segments = Vec::new();
         for id in live {
-            let bytes = match read_named(vault.replica().store(), &index_path(&id), &id).await {
+            let bytes = match vault.replica().objects().read(&Name::index(id)).await {
                 Ok(bytes) => bytes,
                 Err(error) if stops(&error) => return Err(error),
                 // Reported with the structure.
@@ -211,7 +210,7 @@ struct PackOutcome {
 async fn open_pack(vault: &Vault, id: PackId, claims: Option<Arc<Vec<Claim>>>) -> Result<PackOutcome> {
     let mut outcome =
         PackOutcome { id, kind: None, bytes: 0, frames: 0, problems: Vec::new(), bad: Vec::new() };
-    let bytes = match read_named(vault.replica().store(), &pack_path(&id), &id).await {
+    let bytes = match vault.replica().objects().read(&Name::pack(id)).await {
         Ok(bytes) => bytes,
         Err(error) if stops(&error) => return Err(error),
         Err(error) => {

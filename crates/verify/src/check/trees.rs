@@ -7,11 +7,10 @@ use shudao_vault::entry::{Entry, Extent, Extents, Node, TreePath, XattrValue};
 use shudao_vault::id::{Digest, PackId, SnapshotId};
 use shudao_vault::index::IndexedPack;
 use shudao_vault::keys::ring::ChunkSpace;
-use shudao_vault::object::pack_path;
+use shudao_vault::name::Name;
 use shudao_vault::pack::PackKind;
 use shudao_vault::reader::Reader;
 use shudao_vault::roots::RootHasher;
-use shudao_vault::session::read_named;
 use shudao_vault::snapshot::Snapshot;
 use shudao_vault::tree::{EntryStream, ExtentStream, Gap, NodeRef, NodeVisitor, Walk, walk_nodes};
 use shudao_vault::vault::{Vault, chain};
@@ -102,7 +101,7 @@ async fn check_presence(vault: &Vault, needs: &Needs, report: &mut CheckReport) 
             check_metadata_pack(vault, id, needers, report).await?;
             continue;
         }
-        let found = vault.replica().store().size(&pack_path(id)).await?;
+        let found = vault.replica().objects().size(&Name::pack(*id)).await?;
         let problem = match (found, sizes.get(id)) {
             (None, _) => "is missing".to_owned(),
             (Some(_), None) => "is in no segment of the index".to_owned(),
@@ -123,7 +122,7 @@ async fn check_metadata_pack(
     needers: &BTreeSet<SnapshotId>,
     report: &mut CheckReport,
 ) -> Result<()> {
-    match read_named(vault.replica().store(), &pack_path(id), id).await {
+    match vault.replica().objects().read(&Name::pack(*id)).await {
         Ok(bytes) => {
             report.counts.objects_read += 1;
             report.counts.bytes_read += bytes.len() as u64;
