@@ -35,6 +35,7 @@
 //! The only writer of packs; the verifier must never depend on this crate.
 
 pub mod backup;
+mod batch;
 pub mod chunker;
 pub mod ingest;
 mod lane;

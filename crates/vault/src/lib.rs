@@ -12,7 +12,7 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
-//! | [`vault`], [`session`] | the handles that the other crates work with |
+//! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
 pub mod codec;
 pub mod entry;
@@ -31,6 +31,7 @@ pub mod pack;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod resume;
 pub mod roots;
 pub mod segment;
 pub mod session;

@@ -4,6 +4,7 @@
 //! `begin` in the log → packs → segments → need list and snapshot object → `commit` in the log.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
@@ -16,8 +17,9 @@ use crate::log::{self, Body, CommitStatement, Op, Signer, Statement};
 use crate::name::Name;
 use crate::need::{NeedBase, NeedList};
 use crate::objects::Objects;
-use crate::pack::FinishedPack;
+use crate::pack::{FinishedPack, PackEnds};
 use crate::replica::Replica;
+use crate::resume::{PackMark, SharedShelf, Shelf};
 use crate::segment::{FinishedSegment, SegmentBuilder};
 use crate::snapshot::{Contents, Draft};
 use crate::suite::random;
@@ -57,6 +59,22 @@ impl Session {
         })
         .await?;
         Ok(session)
+    }
+
+    /// The session `id` again, for a run that goes on with it under the same key; `None` if it is not open any more, or
+    /// not of this key and this source, or its parent is gone. The caller knows that nobody else goes on with it.
+    pub fn of_log(replica: &Replica, ring: &KeyRing, id: SessionId, source: SourceId) -> Option<Self> {
+        let state = replica.state();
+        let begun = state.session(id).filter(|begun| {
+            begun.state == log::state::SessionState::Open
+                && begun.author == ring.writer_id()
+                && begun.source == source
+        })?;
+        let sequence = match begun.parent {
+            Some(parent) => state.visible().get(&parent)?.sequence + 1,
+            None => 1,
+        };
+        Some(Self { id, source, parent: begun.parent, sequence })
     }
 
     /// Stores the snapshot and its need list and appends `commit`. Every pack that `contents` needs and every segment
@@ -146,14 +164,22 @@ impl PackPutter<'_> {
 /// Puts segments over packs that were acknowledged.
 pub struct PackStore<'a> {
     objects: &'a Objects,
+    ring: &'a KeyRing,
     waiting: SegmentBuilder<'a>,
-    segments: Vec<SegmentId>,
+    shelf: SharedShelf,
 }
 
 impl<'a> PackStore<'a> {
     /// A store for one session's packs.
     pub fn new(objects: &'a Objects, ring: &'a KeyRing) -> Self {
-        Self { objects, waiting: SegmentBuilder::new(ring), segments: Vec::new() }
+        Self { objects, ring, waiting: SegmentBuilder::new(ring), shelf: SharedShelf::default() }
+    }
+
+    /// The same store, which tells on `shelf` what is acknowledged, behind what the session has adopted already.
+    #[must_use]
+    pub fn onto(mut self, shelf: &SharedShelf) -> Self {
+        self.shelf = Arc::clone(shelf);
+        self
     }
 
     /// What puts packs, apart from the bookkeeping, so that several can be on their way.
@@ -163,7 +189,11 @@ impl<'a> PackStore<'a> {
 
     /// Takes note of a pack that [`PackPutter::put_pack`] has stored; writes a segment when enough have gathered.
     pub async fn acknowledged(&mut self, pack: FinishedPack) -> Result<()> {
-        match self.waiting.add_pack(pack.contents)? {
+        let digest = PackEnds::of(&pack, self.ring.vault)?.digest();
+        let mark = PackMark { pack: pack.pack(), digest };
+        let segment = self.waiting.add_pack(pack.contents)?;
+        lock(&self.shelf).packs.push(mark);
+        match segment {
             Some(segment) => self.put_segment(segment).await,
             None => Ok(()),
         }
@@ -172,7 +202,8 @@ impl<'a> PackStore<'a> {
     async fn put_segment(&mut self, segment: FinishedSegment) -> Result<()> {
         let id = segment.id();
         self.objects.put(&Name::index(id), segment.bytes).await?;
-        self.segments.push(id);
+        let packs = segment.segment.clear.packs.iter().map(|pack| pack.id).collect();
+        lock(&self.shelf).segment(id, &packs);
         Ok(())
     }
 
@@ -181,8 +212,13 @@ impl<'a> PackStore<'a> {
         if let Some(segment) = self.waiting.end_segment()? {
             self.put_segment(segment).await?;
         }
-        Ok(self.segments)
+        Ok(std::mem::take(&mut lock(&self.shelf).segments))
     }
+}
+
+fn lock(shelf: &SharedShelf) -> std::sync::MutexGuard<'_, Shelf> {
+    // Every change of it is a single call, so a panic elsewhere leaves it whole.
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

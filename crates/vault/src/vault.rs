@@ -8,7 +8,8 @@ use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{
-    KeyId, ObjectId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
+    KeyId, ObjectId, ReplicaId, SegmentId, SessionId, SlotId, SnapshotId, SourceId, Timestamp, VaultId,
+    WriterId,
 };
 use crate::index::Index;
 use crate::keys::slot::{Lock, Unlock, open_slot};
@@ -18,8 +19,10 @@ use crate::log::{self, Body, Config, Op, Signer, Statement, Visible};
 use crate::name::Name;
 use crate::object::{VAULT_FILE, key_path, log_path};
 use crate::objects::read_hashed;
+use crate::pack::PackContents;
 use crate::reader::Reader;
 use crate::replica::Replica;
+use crate::resume::{self, Shelf};
 use crate::segment::Segment;
 use crate::session::{Session, load_need_list};
 use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
@@ -123,17 +126,63 @@ impl Vault {
         if self.index.missing(self.replica.state().segments_live()).is_empty() {
             return Ok(());
         }
+        self.own_index()?;
+        if let Some(index) = Arc::get_mut(&mut self.index) {
+            self.problems = update_index(&self.replica, &self.ring, index).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that nobody shares the index. Whoever still reads with the old one keeps it.
+    fn own_index(&mut self) -> Result<()> {
         if Arc::get_mut(&mut self.index).is_none() {
-            // Somebody still reads with the old index: they keep it, and this handle gets its own.
             self.index = Arc::new(match &self.cache {
                 Some(directory) => Index::open(&directory.join(self.ring.vault.to_hex()), self.ring.vault)?,
                 None => Index::in_memory(self.ring.vault),
             });
         }
+        Ok(())
+    }
+
+    /// The open sessions of `source` that a run of this key may take up, the newest first: begun by this key or a named
+    /// predecessor after the newest visible snapshot of the source.
+    pub fn interrupted(&self, source: &SourceId) -> Vec<SessionId> {
+        let (state, trusted) = (self.replica.state(), self.trusted_writers());
+        let newest = state.latest(*source).map(|(_, visible)| visible.n);
+        let mut open: Vec<(u64, SessionId)> = state
+            .open_sessions()
+            .filter(|(_, session)| session.source == *source && trusted.contains(&session.author))
+            .filter(|(_, session)| newest.is_none_or(|newest| newest < session.begun))
+            .map(|(id, session)| (session.begun, id))
+            .collect();
+        open.sort_unstable_by(|a, b| b.cmp(a));
+        open.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The last whole checkpoint of a session.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] if the log knows no such session; the store's.
+    pub async fn checkpoint_of(&self, session: SessionId) -> Result<resume::Found> {
+        let state = self.replica.state();
+        let author = state.session(session).and_then(|begun| state.verify_key(begun.author));
+        let author =
+            author.ok_or_else(|| Error::new(Kind::Missing, format!("no session {session} in the log")))?;
+        resume::find(self.replica.store(), session, &self.ring, &author).await
+    }
+
+    /// Takes over what an interrupted session stored. Call it after the session that is to rely on it has begun.
+    ///
+    /// # Errors
+    /// The store's and the index's. What is not there any more is left out and told.
+    pub async fn adopt(&mut self, shelf: Shelf, packs: Vec<PackContents>) -> Result<resume::Adopted> {
+        let adoption = resume::Adoption { shelf, packs, trusted: self.trusted_writers() };
+        self.own_index()?;
         if let Some(index) = Arc::get_mut(&mut self.index) {
             self.problems = update_index(&self.replica, &self.ring, index).await?;
+            return resume::adopt(&self.replica, &self.ring, index, adoption).await;
         }
-        Ok(())
+        Err(Error::new(Kind::Bug, "adopt segments: the index is shared"))
     }
 
     /// The replica.

@@ -52,6 +52,7 @@ pub(crate) async fn backup(
         },
         dry_run: request.dry_run,
         program: concat!("shudao ", env!("CARGO_PKG_VERSION")).to_owned(),
+        resume: Default::default(),
     };
     let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
     let mut opened = vault.opened()?.lock().await;

@@ -33,7 +33,11 @@ impl FileHasher {
 
     /// Goes on behind the first [`HashState::hashed`] bytes; those after it are to be given.
     pub(super) fn take_up(state: &HashState) -> Self {
-        Self { subtrees: state.subtrees().to_vec(), blocks: state.hashed() / HASH_BLOCK_BYTES, rest: Vec::new() }
+        Self {
+            subtrees: state.subtrees().to_vec(),
+            blocks: state.hashed() / HASH_BLOCK_BYTES,
+            rest: Vec::new(),
+        }
     }
 
     /// What [`FileHasher::take_up`] needs, [`HashState::hashed`] being at most one block before the bytes given so far.

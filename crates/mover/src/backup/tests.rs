@@ -55,6 +55,7 @@ async fn back_up_as(store: &Store, who: &str, root: &Path) -> Result<BackupSumma
         compression: Compression::Fast,
         dry_run: false,
         program: "test".to_owned(),
+        resume: Default::default(),
     };
     let mut vault = open(store, who).await;
     backup(&mut vault, options, &Arc::default(), &|| Timestamp(2)).await

@@ -5,11 +5,13 @@
 
 mod build;
 mod directory;
+mod ends;
 
 use std::ops::Range;
 
 pub use build::{FinishedPack, FrameTicket, PackBuilder, SealedFrame};
 pub use directory::{Directory, DirectoryChunk, DirectoryFrame};
+pub use ends::PackEnds;
 
 use crate::codec::Decoder;
 use crate::error::Result;

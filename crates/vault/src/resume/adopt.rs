@@ -11,7 +11,7 @@ use crate::index::Index;
 use crate::keys::KeyRing;
 use crate::name::Name;
 use crate::objects::Objects;
-use crate::pack::{PackContents, PackRef, read_contents};
+use crate::pack::{PackContents, PackEnds, PackRef};
 use crate::replica::Replica;
 use crate::segment::{FinishedSegment, Segment, SegmentBuilder};
 use crate::vault::{Problem, chain};
@@ -21,7 +21,7 @@ const FETCHES_MAX: usize = 16;
 
 /// What is to be taken over.
 #[derive(Debug, Default)]
-pub struct Adoption {
+pub(crate) struct Adoption {
     /// What a checkpoint tells.
     pub shelf: Shelf,
     /// Packs whose directories are at hand and of which it is not known whether they arrived.
@@ -177,8 +177,9 @@ async fn read_one(objects: &Objects, ring: &KeyRing, mark: &PackMark) -> Result<
     if !present(objects, mark.pack).await? {
         return Err(Error::new(crate::Kind::Missing, format!("{name} is missing")));
     }
-    let (contents, digest) = read_contents(objects, ring, mark.pack.id).await?;
-    if contents.pack != mark.pack || digest != mark.digest {
+    let ends = PackEnds::fetch(objects, ring.vault, mark.pack.id).await?;
+    let contents = ends.contents(ring)?;
+    if contents.pack != mark.pack || ends.digest() != mark.digest {
         return Err(Error::damaged(format!("{name} has another directory than it had when it was stored")));
     }
     Ok(contents)

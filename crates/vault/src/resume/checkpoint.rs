@@ -73,11 +73,9 @@ impl Checkpoint {
             return Err(input.error("is another checkpoint than its name says"));
         }
         let writer = WriterId(input.array()?);
-        let (signed, signature) = body
-            .split_last_chunk::<SIGNATURE_BYTES>()
-            .ok_or_else(|| input.error("ends too early"))?;
-        if writer != author.writer_id()
-            || !author.verifies(SIGNATURE_DOMAIN, signed, &Signature(*signature))
+        let (signed, signature) =
+            body.split_last_chunk::<SIGNATURE_BYTES>().ok_or_else(|| input.error("ends too early"))?;
+        if writer != author.writer_id() || !author.verifies(SIGNATURE_DOMAIN, signed, &Signature(*signature))
         {
             return Err(input.error("is not signed by who began the session"));
         }

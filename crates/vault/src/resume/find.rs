@@ -65,7 +65,8 @@ pub async fn put(store: &Store, place: Place, ring: &KeyRing, checkpoint: &Check
             Creation::Exists => place.k += 1,
         }
     }
-    let what = format!("put {}: others put checkpoints of this session too", session_path(place.session, place.k));
+    let what =
+        format!("put {}: others put checkpoints of this session too", session_path(place.session, place.k));
     Err(crate::Error::new(Kind::Conflict, what))
 }
 

@@ -10,7 +10,8 @@ mod find;
 mod partial;
 mod shelf;
 
-pub use adopt::{Adopted, Adoption};
+pub use adopt::Adopted;
+pub(crate) use adopt::{Adoption, adopt};
 pub use checkpoint::{Checkpoint, PACKS_MAX, Place, TREES_MAX};
 pub use find::{Found, find, put};
 pub use partial::{FILES_MAX, HASH_BLOCK_BYTES, HashState, PartialFile, PartialTree};

@@ -49,7 +49,11 @@ impl HashState {
     /// The state after `blocks` blocks: one chaining value for each bit set in their number, largest subtree first. Values
     /// of another number are none, and nothing is hashed then.
     pub fn of_blocks(blocks: u64, subtrees: Vec<[u8; 32]>) -> Self {
-        if blocks.count_ones() as usize == subtrees.len() { Self { blocks, subtrees } } else { Self::default() }
+        if blocks.count_ones() as usize == subtrees.len() {
+            Self { blocks, subtrees }
+        } else {
+            Self::default()
+        }
     }
 
     /// Bytes of the file that the state stands for.

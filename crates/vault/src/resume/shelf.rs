@@ -13,7 +13,7 @@ use crate::pack::{PACK_BYTES_MAX, PackKind, PackRef};
 pub struct PackMark {
     /// The pack.
     pub pack: PackRef,
-    /// BLAKE3 of its header and of everything from its sealed directory on; see [`crate::pack::mark_digest`].
+    /// BLAKE3 of its header and of everything from its sealed directory on; see [`crate::pack::PackEnds::digest`].
     pub digest: Digest,
 }
 

@@ -23,6 +23,7 @@ fn ingest(ring: &KeyRing) -> Ingest {
         compression: Compression::Fast,
         pack_bytes_target: 1 << 20,
         dry_run: true,
+        journal: None,
     };
     Ingest::new(context, Arc::default()).0
 }
