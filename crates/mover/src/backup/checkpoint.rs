@@ -73,13 +73,8 @@ impl Checkpointer<'_> {
     /// needed any more.
     pub(super) fn run(mut self, ended: &Receiver<()>, done: &AtomicBool) {
         let mut made = Mark::default();
-        loop {
-            match ended.recv_timeout(self.log.every.max(LOOK)) {
-                Err(RecvTimeoutError::Timeout) => {
-                    self.make(&mut made, &|| done.load(Ordering::Relaxed));
-                }
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-            }
+        while ended.recv_timeout(self.log.every.max(LOOK)) == Err(RecvTimeoutError::Timeout) {
+            self.make(&mut made, &|| done.load(Ordering::Relaxed));
         }
         if self.progress.stop.load(Ordering::Relaxed) {
             let begun = Instant::now();

@@ -68,7 +68,7 @@ impl FileHasher {
 
     /// Adds so many zeros.
     pub(super) fn update_zeros(&mut self, mut length: u64) {
-        const ZEROS: [u8; BLOCK] = [0; BLOCK];
+        static ZEROS: [u8; BLOCK] = [0; BLOCK];
         while length > 0 {
             let piece = length.min(HASH_BLOCK_BYTES);
             self.update(&ZEROS[..piece as usize]);

@@ -24,7 +24,6 @@ use crate::ingest::lock;
 
 const MAGIC: &[u8; 8] = b"SHUDAO.J";
 const VERSION: u8 = 0;
-const HEAD_BYTES: usize = MAGIC.len() + 1 + VaultId::LEN + SessionId::LEN;
 /// A note is at most this long; a longer one is none.
 const NOTE_BYTES_MAX: usize = 80 << 20;
 
@@ -222,6 +221,7 @@ mod tests {
     const VAULT: VaultId = VaultId([1; 16]);
     const SOURCE: SourceId = SourceId([2; 16]);
     const SESSION: SessionId = SessionId([3; 16]);
+    const HEAD_BYTES: usize = MAGIC.len() + 1 + VaultId::LEN + SessionId::LEN;
 
     fn pack(ring: &KeyRing, byte: u8) -> FinishedPack {
         let mut builder = PackBuilder::new(PackKind::Content, 1 << 20, ring).unwrap();
