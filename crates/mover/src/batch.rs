@@ -132,7 +132,7 @@ mod tests {
         assert!(!batch.wait(Unit::Pack, AT_ONCE));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| batch.wait(Unit::Pack, NEVER));
-            packs.map(Share::settle);
+            packs.into_iter().for_each(Share::settle);
             assert!(waiting.join().unwrap());
         });
     }
