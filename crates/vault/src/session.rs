@@ -104,6 +104,28 @@ impl Session {
         }
     }
 
+    /// Keeps those of `names` that are condemned. What is then found at its key in force may be relied on: nobody can
+    /// sweep it from under this session.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another; the store's.
+    pub(crate) async fn keep_condemned(
+        &self,
+        replica: &mut Replica,
+        signer: Signer<'_>,
+        names: &BTreeSet<Name>,
+    ) -> Result<()> {
+        loop {
+            replica.catch_up().await?;
+            let state = replica.state();
+            state.hindrances(self.id, [])?;
+            let condemned: Vec<Name> =
+                state.condemned().keys().filter(|name| names.contains(name)).copied().collect();
+            let Some(part) = log::parts(&condemned).next() else { return Ok(()) };
+            replica.append_here(signer, Op::Keep { session: self.id, names: part.to_vec() }).await?;
+        }
+    }
+
     /// Stores the snapshot and its need list and appends `commit`. Every pack that `contents` needs and every segment
     /// must have been acknowledged by the replica's store.
     pub async fn commit(

@@ -172,16 +172,26 @@ impl Vault {
         resume::find(self.replica.store(), session, &self.ring, &author).await
     }
 
-    /// Takes over what an interrupted session stored. Call it after the session that is to rely on it has begun.
+    /// Takes over for `session`, which has begun, what an interrupted one stored: keeps what of it is condemned, then looks
+    /// everything up. What is not there any more is left out and told.
     ///
     /// # Errors
-    /// The store's and the index's. What is not there any more is left out and told.
-    pub async fn adopt(&mut self, shelf: Shelf, packs: Vec<PackContents>) -> Result<resume::Adopted> {
+    /// The store's and the index's; [`Kind::Conflict`] if the session was closed.
+    pub async fn adopt(
+        &mut self,
+        session: &Session,
+        shelf: Shelf,
+        packs: Vec<PackContents>,
+        now: Timestamp,
+    ) -> Result<resume::Adopted> {
         let adoption = resume::Adoption { shelf, packs, trusted: self.trusted_writers() };
+        let gathered = resume::gather(&self.replica, &self.ring, adoption).await?;
+        let signer = Signer { key: &self.ring.signing, time: now };
+        session.keep_condemned(&mut self.replica, signer, &gathered.names()).await?;
         self.own_index()?;
         if let Some(index) = Arc::get_mut(&mut self.index) {
             self.problems = update_index(&self.replica, &self.ring, index).await?;
-            return resume::adopt(&self.replica, &self.ring, index, adoption).await;
+            return resume::take(self.replica.objects(), &self.ring, index, gathered).await;
         }
         Err(Error::new(Kind::Bug, "adopt segments: the index is shared"))
     }

@@ -148,6 +148,9 @@ super::messages! {
         BackupSockets { count: String }
             "Sockets skipped, which have no content: {count}."
             "跳过套接字（没有内容）：{count}。"
+        BackupResumed { session: String, files: String, bytes: String, stored: String }
+            "Went on where session {session} was interrupted: {files} files with {bytes} were not read again, {stored} not uploaded again."
+            "已从中断的会话 {session} 继续：{files} 个文件（{bytes}）未重新读取，{stored} 未重新上传。"
         BackupSaved { snapshot: String }
             "Snapshot {snapshot} is committed."
             "快照 {snapshot} 已提交。"

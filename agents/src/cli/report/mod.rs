@@ -207,6 +207,21 @@ pub(crate) struct BackupSummary {
     pub(crate) manifest_root: String,
     /// Nothing was stored.
     pub(crate) dry_run: bool,
+    /// What was taken up from an interrupted session.
+    pub(crate) resumed: Option<ResumedSession>,
+}
+
+/// What a backup need not do because an interrupted session had done it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ResumedSession {
+    /// That session.
+    pub(crate) session: String,
+    /// Files not read again, or not from their start.
+    pub(crate) files: u64,
+    /// Their bytes that were not read again.
+    pub(crate) bytes: u64,
+    /// Stored bytes that were not uploaded again.
+    pub(crate) bytes_stored: u64,
 }
 
 /// One snapshot in a list.

@@ -88,7 +88,7 @@ pub(super) async fn begin(
         // One that cannot be opened, of another key or generation, is uploaded again.
         packs.extend(ends.contents(vault.ring()));
     }
-    let mut adopted = vault.adopt(std::mem::take(&mut earlier.shelf), packs).await?;
+    let mut adopted = vault.adopt(&session, std::mem::take(&mut earlier.shelf), packs, now).await?;
     problems.append(&mut adopted.problems);
     let shelf = Arc::new(Mutex::new(Shelf { segments: adopted.segments, packs: Vec::new() }));
     let place = Place { session: session.id, k };

@@ -54,49 +54,127 @@ impl Adopted {
     }
 }
 
+/// What could be read of what is to be taken over. None of it was looked up yet.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    segments: Vec<Segment>,
+    /// Of packs without segment.
+    contents: Vec<PackContents>,
+    problems: Vec<Problem>,
+}
+
+impl Gathered {
+    /// Everything that will be relied on: what of it is condemned is to be kept before it is looked up.
+    pub(crate) fn names(&self) -> BTreeSet<Name> {
+        let segments = self.segments.iter().map(|segment| &segment.clear);
+        let in_segments = segments.flat_map(|clear| {
+            clear.packs.iter().map(|pack| Name::pack(pack.id)).chain([Name::index(clear.id)])
+        });
+        in_segments.chain(self.contents.iter().map(|contents| Name::pack(contents.pack.id))).collect()
+    }
+
+    /// Notes what cannot be read; an error of the store as a whole is passed on.
+    fn note(&mut self, name: Name, error: Error) -> Result<()> {
+        if error.is_retryable() {
+            return Err(error);
+        }
+        self.problems.push(Problem { object: name.to_string(), what: chain(&error) });
+        Ok(())
+    }
+}
+
+/// Reads segments and directories. What is live already needs no adoption.
+pub(crate) async fn gather(replica: &Replica, ring: &KeyRing, adoption: Adoption) -> Result<Gathered> {
+    let mut gathered = Gathered { contents: adoption.packs, ..Gathered::default() };
+    let live: BTreeSet<SegmentId> = replica.state().segments_live().iter().copied().collect();
+    let wanted = adoption.shelf.segments.iter().filter(|id| !live.contains(id));
+    let mut read = stream::iter(wanted)
+        .map(|id| async move { (*id, read_segment(replica, ring, id).await) })
+        .buffered(FETCHES_MAX);
+    while let Some((id, segment)) = read.next().await {
+        match segment {
+            Ok(segment) if adoption.trusted.contains(&segment.clear.author) => {
+                gathered.segments.push(segment)
+            }
+            Ok(_) => gathered.note(Name::index(id), Error::damaged("it is another writer's"))?,
+            Err(error) => gathered.note(Name::index(id), error)?,
+        }
+    }
+    drop(read);
+    let mut read = stream::iter(&adoption.shelf.packs)
+        .map(|mark| async move { (mark.pack.id, read_marked(replica.objects(), ring, mark).await) })
+        .buffered(FETCHES_MAX);
+    while let Some((id, contents)) = read.next().await {
+        match contents {
+            Ok(contents) => gathered.contents.push(contents),
+            Err(error) => gathered.note(Name::pack(id), error)?,
+        }
+    }
+    Ok(gathered)
+}
+
+async fn read_segment(replica: &Replica, ring: &KeyRing, id: &SegmentId) -> Result<Segment> {
+    let bytes = replica.objects().read(&Name::index(*id)).await?;
+    Segment::decode(&bytes, ring, &|writer| replica.state().verify_key(writer))
+}
+
+async fn read_marked(objects: &Objects, ring: &KeyRing, mark: &PackMark) -> Result<PackContents> {
+    let ends = PackEnds::fetch(objects, ring.vault, mark.pack.id).await?;
+    let contents = ends.contents(ring)?;
+    if contents.pack == mark.pack && ends.digest() == mark.digest {
+        return Ok(contents);
+    }
+    Err(Error::damaged("it has another directory than it had when it was stored"))
+}
+
 /// Looks everything up, puts segments over packs that have none, and adds all of it to `index`. Where an object is not
 /// there any more, it is left out: its chunks are stored again.
-pub(crate) async fn adopt(
-    replica: &Replica,
+pub(crate) async fn take(
+    objects: &Objects,
     ring: &KeyRing,
     index: &mut Index,
-    adoption: Adoption,
+    gathered: Gathered,
 ) -> Result<Adopted> {
-    let mut adopted = Adopted::default();
-    let objects = replica.objects();
-    let live: BTreeSet<SegmentId> = replica.state().segments_live().iter().copied().collect();
-    for id in adoption.shelf.segments.iter().filter(|id| !live.contains(id)) {
-        match fetch_segment(replica, ring, id, &adoption.trusted).await {
-            Ok(segment) => {
+    let mut adopted = Adopted { problems: gathered.problems, ..Adopted::default() };
+    for segment in gathered.segments {
+        let Segment { clear, .. } = &segment;
+        // At the key in force: what a sweep gave up may vanish at any time.
+        let name = Name::index(clear.id);
+        let mut missing =
+            absent(objects, &clear.packs).await?.into_iter().map(Name::pack).collect::<Vec<_>>();
+        if objects.size(&name).await?.is_none() {
+            missing.push(name);
+        }
+        match missing.first() {
+            None => {
+                adopted.holds(clear.id, &clear.packs);
                 index.add(&segment)?;
-                adopted.holds(*id, &segment.clear.packs);
             }
-            Err(error) => note(&mut adopted, Name::index(*id), error)?,
+            Some(missing) => {
+                let what = format!("it cannot be gone on with: {missing} is not there any more");
+                adopted.problems.push(Problem { object: name.to_string(), what });
+            }
         }
     }
-    let mut contents = read_marked(objects, ring, &adoption.shelf.packs, &mut adopted).await?;
-    for journalled in adoption.packs {
-        match present(objects, journalled.pack).await {
-            Ok(true) => contents.push(journalled),
-            // It never arrived: nothing is lost by that.
-            Ok(false) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    contents.retain(|contents| !adopted.packs.contains(&contents.pack.id));
+    let mut contents = gathered.contents;
+    let packs: Vec<PackRef> = contents.iter().map(|contents| contents.pack).collect();
+    // A pack that is not there never arrived: nothing is lost by that.
+    let absent: BTreeSet<PackId> = absent(objects, &packs).await?.into_iter().collect();
+    contents
+        .retain(|contents| !absent.contains(&contents.pack.id) && !adopted.packs.contains(&contents.pack.id));
     let mut builder = SegmentBuilder::new(ring);
     for contents in contents {
         if let Some(segment) = builder.add_pack(contents)? {
-            take_in(objects, index, segment, &mut adopted).await?;
+            put(objects, index, segment, &mut adopted).await?;
         }
     }
     if let Some(segment) = builder.end_segment()? {
-        take_in(objects, index, segment, &mut adopted).await?;
+        put(objects, index, segment, &mut adopted).await?;
     }
     Ok(adopted)
 }
 
-async fn take_in(
+async fn put(
     objects: &Objects,
     index: &mut Index,
     segment: FinishedSegment,
@@ -109,83 +187,15 @@ async fn take_in(
     Ok(())
 }
 
-/// Notes what cannot be taken over; an error of the store as a whole is passed on.
-fn note(adopted: &mut Adopted, name: Name, error: Error) -> Result<()> {
-    if error.is_retryable() {
-        return Err(error);
-    }
-    adopted.problems.push(Problem { object: name.to_string(), what: chain(&error) });
-    Ok(())
-}
-
-async fn fetch_segment(
-    replica: &Replica,
-    ring: &KeyRing,
-    id: &SegmentId,
-    trusted: &[WriterId],
-) -> Result<Segment> {
-    let (objects, state) = (replica.objects(), replica.state());
-    // At the key in force: one that a sweep gave up may vanish at any time.
-    let name = Name::index(*id);
-    if objects.size(&name).await?.is_none() {
-        return Err(Error::new(crate::Kind::Missing, format!("{name} is missing")));
-    }
-    let bytes = objects.read(&name).await?;
-    let segment = Segment::decode(&bytes, ring, &|writer| state.verify_key(writer))?;
-    if !trusted.contains(&segment.clear.author) {
-        return Err(Error::damaged(format!("{name} is another writer's")));
-    }
-    let missing = stream::iter(&segment.clear.packs)
-        .map(|pack| async move { Ok::<_, Error>((!present(objects, *pack).await?).then_some(pack.id)) })
-        .buffer_unordered(FETCHES_MAX)
-        .try_filter_map(|missing| async move { Ok(missing) })
-        .try_collect::<Vec<_>>()
-        .await?;
-    match missing.first() {
-        None => Ok(segment),
-        Some(pack) => Err(Error::new(crate::Kind::Missing, format!("{} is missing", Name::pack(*pack)))),
-    }
-}
-
-/// The directories of packs without segment that are there and are what the checkpoint says.
-async fn read_marked(
-    objects: &Objects,
-    ring: &KeyRing,
-    marks: &[PackMark],
-    adopted: &mut Adopted,
-) -> Result<Vec<PackContents>> {
-    let mut read = stream::iter(marks)
-        .map(|mark| async move { (mark.pack.id, read_one(objects, ring, mark).await) })
-        .buffered(FETCHES_MAX);
-    let mut contents = Vec::with_capacity(marks.len());
-    let mut failed = Vec::new();
-    while let Some((id, one)) = read.next().await {
-        match one {
-            Ok(one) => contents.push(one),
-            Err(error) => failed.push((id, error)),
-        }
-    }
-    drop(read);
-    for (id, error) in failed {
-        note(adopted, Name::pack(id), error)?;
-    }
-    Ok(contents)
-}
-
-async fn read_one(objects: &Objects, ring: &KeyRing, mark: &PackMark) -> Result<PackContents> {
-    let name = Name::pack(mark.pack.id);
-    if !present(objects, mark.pack).await? {
-        return Err(Error::new(crate::Kind::Missing, format!("{name} is missing")));
-    }
-    let ends = PackEnds::fetch(objects, ring.vault, mark.pack.id).await?;
-    let contents = ends.contents(ring)?;
-    if contents.pack != mark.pack || ends.digest() != mark.digest {
-        return Err(Error::damaged(format!("{name} has another directory than it had when it was stored")));
-    }
-    Ok(contents)
-}
-
-/// Whether the pack is there in full, at the key in force.
-async fn present(objects: &Objects, pack: PackRef) -> Result<bool> {
-    Ok(objects.size(&Name::pack(pack.id)).await? == Some(pack.size))
+/// Those of these packs that are not there in full.
+async fn absent(objects: &Objects, packs: &[PackRef]) -> Result<Vec<PackId>> {
+    stream::iter(packs)
+        .map(|pack| async move {
+            let size = objects.size(&Name::pack(pack.id)).await?;
+            Ok::<_, Error>((size != Some(pack.size)).then_some(pack.id))
+        })
+        .buffered(FETCHES_MAX)
+        .try_filter_map(|absent| async move { Ok(absent) })
+        .try_collect()
+        .await
 }

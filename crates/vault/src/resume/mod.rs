@@ -11,7 +11,7 @@ mod partial;
 mod shelf;
 
 pub use adopt::Adopted;
-pub(crate) use adopt::{Adoption, adopt};
+pub(crate) use adopt::{Adoption, gather, take};
 pub use checkpoint::{Checkpoint, PACKS_MAX, Place, TREES_MAX};
 pub use find::{Found, find, put};
 pub use partial::{FILES_MAX, HASH_BLOCK_BYTES, HashState, PartialFile, PartialTree};

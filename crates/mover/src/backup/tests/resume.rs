@@ -170,7 +170,9 @@ impl Scene {
     /// Bytes of files that this checkpoint covers.
     async fn covered(&self, checkpoint: &Checkpoint) -> u64 {
         let mut vault = open(&self.store, "owner").await;
-        vault.adopt(checkpoint.shelf.clone(), Vec::new()).await.unwrap();
+        let source = vault.ring().source_id("a look");
+        let session = vault.begin(source, Timestamp(2)).await.unwrap();
+        vault.adopt(&session, checkpoint.shelf.clone(), Vec::new(), Timestamp(2)).await.unwrap();
         let mut covered = BTreeMap::new();
         for tree in &checkpoint.trees {
             let mut stream = EntryStream::open(vault.reader(), tree.root, tree.level);
