@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::Kind;
+use crate::Kind;
 use crate::id::{Digest, SlotId};
 use crate::keys::slot::Lock;
 use crate::keys::{Role, Unlock};
