@@ -40,13 +40,20 @@ pub(crate) struct LaneOptions {
 pub struct Parcel {
     /// The pack.
     pub pack: FinishedPack,
-    _berth: Berth,
+    berth: Berth,
+}
+
+impl Parcel {
+    /// The pack, and the leave to hold it in memory.
+    pub(crate) fn into_parts(self) -> (FinishedPack, Berth) {
+        (self.pack, self.berth)
+    }
 }
 
 /// Leave to hold one pack in memory; given back when dropped.
-struct Berth(Arc<Berths>);
+pub(crate) struct Berth(Arc<Berths>);
 
-struct Berths {
+pub(crate) struct Berths {
     free: Mutex<usize>,
     freed: Condvar,
 }
@@ -140,7 +147,7 @@ impl Filling {
             return Ok(None);
         }
         let Some((builder, berth)) = self.builder.take().zip(self.berth.take()) else { return Ok(None) };
-        Ok(Some(Parcel { pack: builder.finish()?, _berth: berth }))
+        Ok(Some(Parcel { pack: builder.finish()?, berth }))
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
+//! | [`sync`] | copying between replicas |
 //! | [`vault`], [`session`] | the handles that the other crates work with |
 
 pub mod codec;
@@ -39,6 +40,7 @@ pub mod session;
 pub mod snapshot;
 pub mod store;
 pub mod suite;
+pub mod sync;
 pub mod tree;
 pub mod vault;
 pub mod vault_file;

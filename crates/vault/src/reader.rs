@@ -297,6 +297,30 @@ pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[Write
         && (state.config().trust_writers || (state.vouched(&place.pack) && state.vouched(&place.segment)))
 }
 
+/// What a writer may deduplicate against, by the logs of all replicas that take part.
+#[derive(Debug, Clone)]
+pub struct Reliance {
+    states: Vec<crate::log::State>,
+    trusted: Vec<WriterId>,
+}
+
+impl Reliance {
+    /// Of these logs; `trusted` as for [`may_rely_on`].
+    pub fn new(states: Vec<crate::log::State>, trusted: Vec<WriterId>) -> Self {
+        Self { states, trusted }
+    }
+
+    /// Whether what stands at `place` may be relied on: nobody has called it bad, and it is live on some replica whose
+    /// log allows it. A replica that has not got it gets a copy before its commit.
+    pub fn allows(&self, place: &Location) -> bool {
+        let is_bad = self.states.iter().any(|state| state.bad(&place.key, u64::from(place.counter)));
+        let allows = |state: &crate::log::State| {
+            state.is_segment_live(&place.segment) && may_rely_on(place, state, &self.trusted)
+        };
+        !is_bad && self.states.iter().any(allows)
+    }
+}
+
 /// Least recently used frames, bounded by their plain bytes.
 #[derive(Default)]
 struct FrameCache {

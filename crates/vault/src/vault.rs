@@ -10,9 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
 use crate::index::Index;
 use crate::keys::{KeyRing, Role};
-use crate::log::Visible;
+use crate::log::{Config, Visible};
 use crate::name::Name;
-use crate::reader::Reader;
+use crate::reader::{Reader, Reliance};
 use crate::replica::Replica;
 use crate::replicas::{Failures, Siblings};
 use crate::session::{Session, rank};
@@ -163,6 +163,23 @@ impl Vault {
         let mut trusted = vec![self.ring.writer_id()];
         trusted.extend(self.ring.predecessors.iter().copied());
         trusted
+    }
+
+    /// What this ring's holder may deduplicate against.
+    pub fn reliance(&self) -> Reliance {
+        let states = self.replicas.iter().map(|replica| replica.state().clone()).collect();
+        Reliance::new(states, self.trusted_writers())
+    }
+
+    /// The owner's settings: the latest that any replica knows.
+    pub fn config(&self) -> &Config {
+        let states = self.replicas.iter().rev().map(Replica::state);
+        states.max_by_key(|state| state.config_serial()).unwrap_or_else(|| self.replica().state()).config()
+    }
+
+    /// The segments that are live on any replica, each once.
+    pub fn segments_live(&self) -> Vec<SegmentId> {
+        open::segments_live(&self.replicas)
     }
 
     /// The clear part of a snapshot; needs no right to its names.

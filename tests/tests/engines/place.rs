@@ -84,6 +84,7 @@ pub(crate) async fn back_up(vault: &mut Vault, source: &str, root: &Path) -> Bac
         compression: Compression::Fast,
         dry_run: false,
         program: "shudao-tests".to_owned(),
+        fanout: shudao_mover::fanout::FanoutOptions::default(),
     };
     let summary = backup(vault, options, &Arc::default(), &now).await.unwrap();
     assert_eq!((summary.unreadable, summary.torn), (0, 0), "{:?}", summary.problems);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use shudao_mover::backup::{
     self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, SourceLock,
 };
+use shudao_mover::fanout::FanoutOptions;
 use shudao_mover::restore::{
     self as restoring, Filter, PathProblem, RestoreError, RestoreOptions, RestoreProgress, Scope,
 };
@@ -52,6 +53,10 @@ pub(crate) async fn backup(
         },
         dry_run: request.dry_run,
         program: concat!("shudao ", env!("CARGO_PKG_VERSION")).to_owned(),
+        fanout: FanoutOptions {
+            spool: Some(vault.access.state_dir.join("spool")),
+            ..FanoutOptions::default()
+        },
     };
     let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
     let mut opened = vault.opened()?.lock().await;

@@ -12,8 +12,11 @@
 
 mod assemble;
 mod content;
+mod course;
 mod lock;
 mod pump;
+#[cfg(test)]
+mod replica_tests;
 mod run;
 mod stream;
 #[cfg(test)]
@@ -30,6 +33,7 @@ use shudao_vault::id::SnapshotId;
 pub use lock::SourceLock;
 pub use run::backup;
 
+use crate::fanout::{FanoutOptions, LaneProgress};
 use crate::source::command::CommandError;
 use crate::source::{ScanError, ScanOptions};
 
@@ -66,6 +70,8 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// The program and version that writes the snapshot.
     pub program: String,
+    /// How to deal with replicas of different speed.
+    pub fanout: FanoutOptions,
 }
 
 /// What a backup did.
@@ -95,6 +101,28 @@ pub struct BackupSummary {
     pub manifest_root: [u8; 32],
     /// The content root.
     pub content_root: [u8; 32],
+    /// How it ended on each of the vault's opened replicas; empty on a dry run.
+    pub replicas: Vec<ReplicaOutcome>,
+}
+
+/// How a run ended on one replica.
+#[derive(Debug, Default)]
+pub struct ReplicaOutcome {
+    /// Its place among the vault's replicas.
+    pub place: usize,
+    /// Why the snapshot is not committed there; `None` if it is.
+    pub failure: Option<shudao_vault::Error>,
+    /// Objects of this run that it lacks.
+    pub objects_behind: u64,
+    /// Their bytes, as far as they are known: the snapshot's own object is left out.
+    pub bytes_behind: u64,
+}
+
+impl ReplicaOutcome {
+    /// Whether the snapshot is committed there.
+    pub fn is_committed(&self) -> bool {
+        self.failure.is_none()
+    }
 }
 
 /// Problems kept with their text.
@@ -164,6 +192,8 @@ pub struct BackupProgress {
     pub bytes_estimated: AtomicU64,
     /// What the ingest has stored.
     pub stored: Arc<crate::ingest::IngestCounters>,
+    /// Each replica's part, once the run has begun.
+    pub replicas: Mutex<Vec<Arc<LaneProgress>>>,
     /// The path worked on.
     pub current: Mutex<String>,
     /// Set from outside to stop.

@@ -7,31 +7,35 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use shudao_vault::id::{SegmentId, SnapshotId, Timestamp};
+use shudao_vault::keys::KeyRing;
 use shudao_vault::pack::PACK_BYTES_TARGET;
 use shudao_vault::reader::Reader;
 use shudao_vault::roots::Roots;
-use shudao_vault::session::PackStore;
+use shudao_vault::session::Session;
 use shudao_vault::snapshot::{Contents, Counts, TreeRoot, UNREAD_MAX, Unread, UnreadKind, UnreadList};
 use shudao_vault::suite::Secret;
 use shudao_vault::tree::{EntryStream, TreeBuilder, TreeSummary};
 use shudao_vault::vault::Vault;
 use shudao_vault::{Error, Kind};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::assemble::Assembler;
 use super::content::ContentWriter;
+use super::course::{self, Closing};
 use super::pump::{Outcome, Pump, ReadJob, problem_of};
-use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind};
+use super::{
+    BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind, ReplicaOutcome,
+};
 use crate::chunker::{Chunker, GearTable, Profile};
-use crate::ingest::{Ingest, IngestContext};
+use crate::fanout::{Fanout, Intake, is_consequence};
+use crate::ingest::{Ingest, IngestContext, lock};
 use crate::lane::Parcel;
 use crate::source::{self, Found, FoundNode, Piece, ScanOptions, UnreadKind as Unreadable, scan};
 
-/// Packs on their way to the store at the same time.
-const UPLOADS_MAX: usize = 2;
 /// Slots between pump and assembler, and so also files opened or waiting.
 const SLOTS_MAX: usize = 512;
 /// Bytes read from a file at a time.
@@ -46,7 +50,8 @@ const READS_MAX: usize = 3;
 /// Backs up a source. `clock` gives the time to sign.
 ///
 /// # Errors
-/// Whatever ends the run without a snapshot; problems at single paths are in the summary.
+/// Whatever ends the run without a snapshot on any replica; problems at single paths, and replicas that lack the snapshot,
+/// are in the summary.
 pub async fn backup(
     vault: &mut Vault,
     options: BackupOptions,
@@ -55,64 +60,225 @@ pub async fn backup(
 ) -> Result<BackupSummary, BackupError> {
     let started = clock();
     let source = vault.ring().source_id(&options.source_name);
-    let objects = vault.replica().objects().clone();
-    let store = objects.store();
+    let store = vault.replica().store().clone();
     let bytes_before = store.usage().bytes_written;
-    let added = || store.usage().bytes_written - bytes_before;
-    let session = if options.dry_run { None } else { Some(vault.begin(source, started).await?) };
+    let session = if options.dry_run {
+        None
+    } else {
+        let (replicas, ring) = vault.replicas_mut();
+        Some(Session::begin(replicas, ring, source, started).await?)
+    };
     // Another run may have committed since the vault was opened: the parent must be found in the index.
     vault.refresh().await?;
     let parent = match &session {
-        Some(session) => session.parent,
+        Some((session, _)) => session.parent,
         None => vault.latest(&source),
     };
     let stage = Stage::prepare(vault, &options, parent, progress).await?;
-    let ring = Arc::clone(vault.ring());
-    let (packs, waiting) = mpsc::channel(1);
-    let runtime = Handle::current();
-    let (source_kind, sealed) = (options.source, stage.ingest.clone());
-    let work = tokio::task::spawn_blocking(move || stage.run(source_kind, &packs, &runtime));
-    let uploaded = tokio::select! {
-        uploaded = upload(PackStore::new(&objects, &ring), waiting) => Some(uploaded),
-        () = stopped(progress) => None,
+    let run = Run { options, progress, clock, started };
+    let mut summary = match session {
+        Some((session, first)) => run.store(vault, stage, &session, first).await?,
+        None => run.count(stage).await?,
     };
-    let worked = match work.await {
-        Ok(worked) => worked,
-        Err(panic) => {
-            return Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into());
-        }
-    };
-    // A failed upload makes the pipeline stop too; the upload's error is the cause.
-    let Some(uploaded) = uploaded else { return Err(BackupError::Interrupted) };
-    let segments = uploaded?;
-    let (tree, mut summary) = worked?;
     summary.parent = parent;
+    summary.bytes_added = store.usage().bytes_written - bytes_before;
+    Ok(summary)
+}
+
+/// What a run needs from its beginning to its end.
+struct Run<'a> {
+    options: BackupOptions,
+    progress: &'a Arc<BackupProgress>,
+    clock: &'a (dyn Fn() -> Timestamp + Sync),
+    started: Timestamp,
+}
+
+type Work = JoinHandle<Result<(TreeSummary, BackupSummary), BackupError>>;
+
+impl Run<'_> {
+    /// Reads everything and stores nothing.
+    async fn count(self, stage: Stage) -> Result<BackupSummary, BackupError> {
+        let (packs, mut waiting) = mpsc::channel(1);
+        let mut work = stage.start(self.options.source, packs);
+        let worked = tokio::select! {
+            worked = async { while waiting.recv().await.is_some() {} join(&mut work).await } => Some(worked),
+            () = stopped(self.progress) => None,
+        };
+        let Some(worked) = worked else { return interrupted(waiting, work).await };
+        let (tree, mut summary) = worked?;
+        complete(&mut summary, &tree, self.progress);
+        Ok(summary)
+    }
+
+    /// Reads everything, stores it on each replica, and commits there.
+    async fn store(
+        mut self,
+        vault: &mut Vault,
+        stage: Stage,
+        session: &Session,
+        first: usize,
+    ) -> Result<BackupSummary, BackupError> {
+        let (ring, siblings, index) =
+            (Arc::clone(vault.ring()), vault.siblings().clone(), Arc::clone(vault.index()));
+        let segments = vault.segments_live();
+        let (replicas, _) = vault.replicas_mut();
+        let objects = replicas.iter().map(|replica| replica.objects().clone()).collect();
+        let fanout = Fanout::new(objects, session.id, &self.options.fanout);
+        *lock(&self.progress.replicas) = fanout.progress();
+        let (closing, closed) = watch::channel(None);
+        let shared = course::Shared {
+            session,
+            first,
+            ring: &ring,
+            siblings: &siblings,
+            index: &index,
+            segments: &segments,
+            fanout: &fanout,
+            closing: closed,
+            clock: self.clock,
+        };
+        let (packs, mut waiting) = mpsc::channel(1);
+        let sealed = stage.ingest.clone();
+        let source = std::mem::replace(&mut self.options.source, nothing());
+        let mut work = stage.start(source, packs);
+        let progress = self.progress;
+        let feeding = async {
+            let fed = feed(&fanout, &ring, &mut waiting, &mut work).await;
+            let fed = match fed {
+                Ok(fed) => self.seal(fed, sealed, &shared, &closing).await,
+                Err(error) => Err(error),
+            };
+            if fed.is_err() {
+                fanout.abandon();
+            }
+            fed
+        };
+        let courses = replicas.iter_mut().enumerate();
+        let courses = join_all(courses.map(|(place, replica)| course::run(&shared, place, replica)));
+        let ended = tokio::select! {
+            ended = futures_util::future::join(feeding, courses) => Some(ended),
+            () = stopped(progress) => None,
+        };
+        let Some((fed, outcomes)) = ended else { return interrupted(waiting, work).await };
+        conclude(fed, outcomes)
+    }
+
+    /// Seals the snapshot for the replicas to commit.
+    async fn seal(
+        &mut self,
+        (tree, mut summary, segments): Fed,
+        stage: Sealed,
+        shared: &course::Shared<'_>,
+        closing: &watch::Sender<Option<Arc<Closing>>>,
+    ) -> Result<BackupSummary, Option<BackupError>> {
+        complete(&mut summary, &tree, self.progress);
+        summary.bytes_added = shared.fanout.bytes_handed_over();
+        let options = &mut self.options;
+        let contents = Contents {
+            tree: TreeRoot { digest: tree.root, level: tree.level },
+            roots: Roots { manifest: tree.manifest_root, content: tree.content_root },
+            source: std::mem::take(&mut options.source_name),
+            host: std::mem::take(&mut options.host),
+            paths: stage.paths,
+            tags: std::mem::take(&mut options.tags),
+            excludes: std::mem::take(&mut options.excludes),
+            one_file_system: stage.one_file_system,
+            counts: snapshot_counts(&summary),
+            started: self.started,
+            finished: (self.clock)(),
+            unread: unread_list(&summary),
+            need: stage.ingest.take_counts().iter().collect(),
+            program: std::mem::take(&mut options.program),
+        };
+        let sealed = shared.session.seal(shared.siblings, shared.ring, contents, (self.clock)()).await;
+        let sealed = sealed.map_err(|error| Some(error.into()))?;
+        summary.snapshot = Some(sealed.snapshot);
+        closing.send_replace(Some(Arc::new(Closing { sealed, segments })));
+        Ok(summary)
+    }
+}
+
+/// What the pipeline came to when everything it stored is safe on some replica.
+type Fed = (TreeSummary, BackupSummary, Vec<SegmentId>);
+
+/// Hands packs over as they come; returns when the pipeline has ended and each is acknowledged by some replica. An error
+/// is `None` when no replica is left that can have everything: then theirs are the causes.
+async fn feed(
+    fanout: &Fanout,
+    ring: &KeyRing,
+    waiting: &mut mpsc::Receiver<Parcel>,
+    work: &mut Work,
+) -> Result<Fed, Option<BackupError>> {
+    let mut intake = Intake::new(fanout, ring);
+    let mut taken = Ok(());
+    while let Some(parcel) = waiting.recv().await {
+        taken = intake.take(parcel);
+        if taken.is_err() {
+            // The pipeline ends when nobody takes what it makes.
+            waiting.close();
+            break;
+        }
+    }
+    let worked = join(work).await;
+    let cause = |error: BackupError| fanout.can_finish().then_some(error);
+    taken.map_err(|error| cause(error.into()))?;
+    let (tree, summary) = worked.map_err(cause)?;
+    intake.flush().await.map_err(|error| cause(error.into()))?;
+    let segments = intake.end().map_err(|error| Some(error.into()))?;
+    Ok((tree, summary, segments))
+}
+
+/// One replica's commit is success. Without any, the first replica's failure is the cause.
+fn conclude(
+    fed: Result<BackupSummary, Option<BackupError>>,
+    mut outcomes: Vec<ReplicaOutcome>,
+) -> Result<BackupSummary, BackupError> {
+    let failure = |outcomes: &mut Vec<ReplicaOutcome>| {
+        let mut failures: Vec<_> = outcomes.iter_mut().filter_map(|outcome| outcome.failure.take()).collect();
+        failures.sort_by_key(is_consequence);
+        failures
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Error::new(Kind::Bug, "a run failed without a cause"))
+            .into()
+    };
+    match fed {
+        Ok(summary) if outcomes.iter().any(ReplicaOutcome::is_committed) => {
+            Ok(BackupSummary { replicas: outcomes, ..summary })
+        }
+        Ok(_) | Err(None) => Err(failure(&mut outcomes)),
+        Err(Some(error)) => Err(error),
+    }
+}
+
+/// Waits for the pipeline's threads.
+async fn join(work: &mut Work) -> Result<(TreeSummary, BackupSummary), BackupError> {
+    match work.await {
+        Ok(worked) => worked,
+        Err(panic) => Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into()),
+    }
+}
+
+/// Ends the pipeline, whose packs nobody takes any more.
+async fn interrupted<T>(waiting: mpsc::Receiver<Parcel>, mut work: Work) -> Result<T, BackupError> {
+    drop(waiting);
+    if !work.is_finished() {
+        drop(join(&mut work).await);
+    }
+    Err(BackupError::Interrupted)
+}
+
+/// Adds to the summary what the tree and the counters say.
+fn complete(summary: &mut BackupSummary, tree: &TreeSummary, progress: &BackupProgress) {
     summary.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
     summary.bytes_new = progress.stored.bytes_new.load(Ordering::Relaxed);
-    summary.bytes_added = added();
     summary.manifest_root = tree.manifest_root;
     summary.content_root = tree.content_root;
-    let Some(session) = session else { return Ok(summary) };
-    let needs = sealed.ingest.take_counts();
-    let contents = Contents {
-        tree: TreeRoot { digest: tree.root, level: tree.level },
-        roots: Roots { manifest: tree.manifest_root, content: tree.content_root },
-        source: options.source_name,
-        host: options.host,
-        paths: sealed.paths,
-        tags: options.tags,
-        excludes: options.excludes,
-        one_file_system: sealed.one_file_system,
-        counts: snapshot_counts(&summary),
-        started,
-        finished: clock(),
-        unread: unread_list(&summary),
-        need: needs.iter().collect(),
-        program: options.program,
-    };
-    summary.snapshot = Some(vault.commit(session, contents, segments, clock()).await?);
-    summary.bytes_added = added();
-    Ok(summary)
+}
+
+/// Stands where a source was that has been handed to the pipeline.
+fn nothing() -> BackupSource {
+    BackupSource::Command { name: Vec::new(), words: Vec::new() }
 }
 
 /// Ends when a stop was asked for and the packs under way had time to arrive.
@@ -121,27 +287,6 @@ async fn stopped(progress: &BackupProgress) {
         tokio::time::sleep(STOP_LOOK).await;
     }
     tokio::time::sleep(STOP_GRACE).await;
-}
-
-/// Puts packs as they come; returns when the pipeline has ended and everything is acknowledged.
-async fn upload(
-    mut store: PackStore<'_>,
-    waiting: mpsc::Receiver<Parcel>,
-) -> shudao_vault::Result<Vec<SegmentId>> {
-    let arriving = stream::unfold(waiting, |mut waiting| async move {
-        let parcel = waiting.recv().await?;
-        Some((parcel, waiting))
-    });
-    let putter = store.putter();
-    let mut stored = std::pin::pin!(
-        arriving
-            .map(|parcel| { async move { putter.put_pack(&parcel.pack).await.map(|()| parcel) } })
-            .buffer_unordered(UPLOADS_MAX)
-    );
-    while let Some(parcel) = stored.next().await {
-        store.acknowledged(parcel?.pack).await?;
-    }
-    store.finish().await
 }
 
 /// What the snapshot keeps of the run besides the tree.
@@ -176,7 +321,7 @@ impl Stage {
         let lacks = || Error::new(Kind::Forbidden, "this key's role cannot back up");
         let boundary = ring.boundary.clone().ok_or_else(lacks)?;
         let gear = GearTable::derive(&ring.gear.clone().ok_or_else(lacks)?.0);
-        let config = vault.replica().state().config();
+        let config = vault.config();
         let profile = Profile::in_force(&config.profiles).map_err(|error| {
             Error::new(Kind::Unsupported, "cut by the vault's chunker profile").because(error)
         })?;
@@ -194,8 +339,7 @@ impl Stage {
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
-            state: vault.replica().state().clone(),
-            trusted,
+            reliance: vault.reliance(),
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
             dry_run: options.dry_run,
@@ -216,6 +360,12 @@ impl Stage {
             rescan: options.rescan,
             progress: Arc::clone(progress),
         })
+    }
+
+    /// Starts the threads; packs come out of the other end of `packs`.
+    fn start(self, source: BackupSource, packs: mpsc::Sender<Parcel>) -> Work {
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || self.run(source, &packs, &runtime))
     }
 
     /// Runs the threads; returns when the last pack has been handed over.

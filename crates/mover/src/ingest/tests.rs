@@ -3,7 +3,6 @@ use std::thread;
 
 use shudao_vault::id::VaultId;
 use shudao_vault::keys::Role;
-use shudao_vault::vault_file::VaultFile;
 
 use super::*;
 
@@ -13,8 +12,7 @@ fn ingest_of(ring: &KeyRing, pack_bytes_target: usize) -> (Ingest, SealQueue) {
     let context = IngestContext {
         ring: Arc::new(ring.clone()),
         index: Arc::new(Index::in_memory(VAULT)),
-        state: State::new(VaultFile::new(VAULT, ring.signing.verify_key())),
-        trusted: vec![ring.writer_id()],
+        reliance: Reliance::new(Vec::new(), vec![ring.writer_id()]),
         compression: Compression::Fast,
         pack_bytes_target,
         dry_run: false,

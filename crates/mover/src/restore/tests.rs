@@ -100,6 +100,7 @@ impl Bench {
             compression: Compression::Stored,
             dry_run: false,
             program: String::new(),
+            fanout: crate::fanout::FanoutOptions::default(),
         };
         let progress = Arc::new(BackupProgress::default());
         let summary = backup(&mut self.vault, options, &progress, &|| Timestamp(2)).await.unwrap();

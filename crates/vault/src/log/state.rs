@@ -268,6 +268,16 @@ impl State {
         &self.segments
     }
 
+    /// Whether a commit has named this segment.
+    pub fn is_segment_live(&self, segment: &SegmentId) -> bool {
+        self.segments_known.contains(segment)
+    }
+
+    /// The serial of the settings in force.
+    pub fn config_serial(&self) -> u64 {
+        self.config_serial
+    }
+
     /// The visible snapshot of `source` with the highest (sequence, time, id).
     pub fn latest(&self, source: SourceId) -> Option<(SnapshotId, &Visible)> {
         let of_source = self.visible.iter().filter(|(_, visible)| visible.source == source);

@@ -19,7 +19,7 @@ use crate::objects::Objects;
 /// The objects of one or more replicas of the same vault. Clones share what is known of their health.
 #[derive(Clone)]
 pub struct Siblings {
-    members: Arc<[Member]>,
+    members: Vec<Arc<Member>>,
 }
 
 struct Member {
@@ -53,8 +53,15 @@ fn speaks_of_the_object(error: &Error) -> bool {
 impl Siblings {
     /// These replicas, the first one to be asked first. There must be at least one to read anything.
     pub fn new(objects: impl IntoIterator<Item = Objects>) -> Self {
-        let member = |objects| Member { objects, is_sick: AtomicBool::new(false) };
+        let member = |objects| Arc::new(Member { objects, is_sick: AtomicBool::new(false) });
         Self { members: objects.into_iter().map(member).collect() }
+    }
+
+    /// All but the one at `place`.
+    #[must_use]
+    pub fn except(&self, place: usize) -> Self {
+        let others = self.members.iter().enumerate().filter(|(other, _)| *other != place);
+        Self { members: others.map(|(_, member)| Arc::clone(member)).collect() }
     }
 
     /// How many there are.
@@ -64,7 +71,7 @@ impl Siblings {
 
     /// All of them, in the order in which to ask now.
     pub fn in_order(&self) -> impl Iterator<Item = Sibling<'_>> {
-        let mut members: Vec<_> = self.members.iter().collect();
+        let mut members: Vec<&Member> = self.members.iter().map(Arc::as_ref).collect();
         members.sort_by_key(|member| member.is_sick.load(Ordering::Relaxed));
         members.into_iter().map(Sibling)
     }
@@ -160,7 +167,7 @@ mod tests {
         let (siblings, _) = three();
         let order = || -> Vec<usize> {
             let place = |sibling: Sibling<'_>| {
-                siblings.members.iter().position(|member| std::ptr::eq(member, sibling.0))
+                siblings.members.iter().position(|member| std::ptr::eq(member.as_ref(), sibling.0))
             };
             siblings.in_order().filter_map(place).collect()
         };
