@@ -303,9 +303,14 @@ impl Ingest {
         self.check()
     }
 
+    /// Whether anything offered so far relies on this pack.
+    pub fn refers_to(&self, pack: &PackId) -> bool {
+        lock(&self.ledger).counts.contains(pack)
+    }
+
     /// References per pack of everything offered; complete once [`Ingest::flush`] has returned.
-    pub fn take_counts(&self) -> NeedCounts {
-        std::mem::replace(&mut lock(&self.ledger).counts, NeedCounts::new())
+    pub fn counts(&self) -> NeedCounts {
+        lock(&self.ledger).counts.clone()
     }
 
     /// Records a failure, the first one for good; readers and sealers stop at their next step.

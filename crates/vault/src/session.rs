@@ -7,14 +7,15 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::id::{
     NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
 };
 use crate::keys::KeyRing;
+use crate::log::duty::Hindrances;
 use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
 use crate::name::Name;
-use crate::need::{NeedBase, NeedChain, NeedList};
+use crate::need::{NeedBase, NeedList};
 use crate::objects::Objects;
 use crate::pack::FinishedPack;
 use crate::replica::Replica;
@@ -74,16 +75,16 @@ impl Session {
                 .collect();
             let mut session = Self { id, source, parent: None, parent_list: None, sequence: 1 };
             let signer = Signer { key: &ring.signing, time: now };
-            let (store, state) = replicas[place].log_parts();
-            let begun = log::append(store, state, signer, |state| {
-                let here = state.latest(source).map(|(id, visible)| (id, visible.clone()));
-                let newest = elsewhere.iter().chain(&here).max_by_key(|(id, visible)| rank(*id, visible));
-                session.parent = newest.map(|(id, _)| *id);
-                session.parent_list = newest.map(|(_, visible)| visible.need_list);
-                session.sequence = newest.map_or(1, |(_, visible)| visible.sequence + 1);
-                Ok(Some(session.begin_op(state)))
-            })
-            .await;
+            let begun = replicas[place]
+                .append(signer, |state| {
+                    let here = state.latest(source).map(|(id, visible)| (id, visible.clone()));
+                    let newest = elsewhere.iter().chain(&here).max_by_key(|(id, visible)| rank(*id, visible));
+                    session.parent = newest.map(|(id, _)| *id);
+                    session.parent_list = newest.map(|(_, visible)| visible.need_list);
+                    session.sequence = newest.map_or(1, |(_, visible)| visible.sequence + 1);
+                    Ok(Some(session.begin_op(state)))
+                })
+                .await;
             match begun {
                 Ok(_) => return Ok((session, place)),
                 Err(error) => failures.add(error),
@@ -99,8 +100,7 @@ impl Session {
     /// As [`Session::begin`].
     pub async fn begin_on(&self, replica: &mut Replica, ring: &KeyRing, now: Timestamp) -> Result<()> {
         let signer = Signer { key: &ring.signing, time: now };
-        let (store, state) = replica.log_parts();
-        let begun = log::append(store, state, signer, |state| {
+        let begun = replica.append(signer, |state| {
             let is_begun = state.session(self.id).is_some_and(|session| session.author == ring.writer_id());
             Ok((!is_begun).then(|| self.begin_op(state)))
         });
@@ -147,20 +147,15 @@ impl Session {
         let Some(id) = self.parent_list else {
             return (NeedList::plan_next(None, needs).encode(vault), Vec::new());
         };
-        let chain = siblings.need_chain(vault, id).await;
-        let chain = chain.and_then(|chain| {
-            let ids: Vec<NeedListId> = chain.ids().collect();
-            Ok((chain.resolve()?, ids))
-        });
         // A parent whose list cannot be read is not built upon; the new list is then written in full.
-        let ((packs, depth), ids) = match &chain {
-            Ok(((packs, depth), ids)) => ((Some(packs), *depth), ids.clone()),
-            Err(_) => ((None, 0), Vec::new()),
-        };
-        let base = packs.map(|packs| NeedBase { id, depth, packs });
+        let parent = siblings.need_list(vault, id).await.ok();
+        let base = parent.as_ref().map(|parent| {
+            let depth = u8::try_from(parent.chain.len().saturating_sub(1)).unwrap_or(u8::MAX);
+            NeedBase { id, depth, packs: &parent.packs }
+        });
         let list = NeedList::plan_next(base, needs);
-        let ids = if list.base().is_some() { ids } else { Vec::new() };
-        (list.encode(vault), ids)
+        let chain = parent.filter(|_| list.base().is_some()).map(|parent| parent.chain);
+        (list.encode(vault), chain.unwrap_or_default())
     }
 
     /// Stores the snapshot and its need list on one replica and appends `commit` there. Every pack that the snapshot
@@ -177,8 +172,12 @@ impl Session {
         segments: &[SegmentId],
         now: Timestamp,
     ) -> Result<()> {
-        replica.objects().put(&Name::index(sealed.need_list), sealed.list.clone()).await?;
-        replica.objects().put(&Name::snapshot(sealed.snapshot), sealed.object.clone()).await?;
+        replica.catch_up().await?;
+        let is_done =
+            |state: &State| state.visible().get(&sealed.snapshot).is_some_and(|done| done.session == self.id);
+        if is_done(replica.state()) {
+            return Ok(());
+        }
         let commit = CommitStatement {
             snapshot: sealed.snapshot,
             source: self.source,
@@ -190,31 +189,98 @@ impl Session {
             Statement { author: ring.writer_id(), time: now, serial: 0, body: Body::Commit(commit) };
         let statement = statement.sign(ring.vault, &ring.signing)?;
         let signer = Signer { key: &ring.signing, time: now };
-        let (store, state) = replica.log_parts();
-        let committed = log::append(store, state, signer, |state| {
-            let is_done = state.visible().get(&sealed.snapshot).is_some_and(|done| done.session == self.id);
-            Ok((!is_done).then(|| Op::Commit { session: self.id, statement: statement.clone() }))
-        });
-        committed.await.map(drop)
+        let op = Op::Commit { session: self.id, statement };
+        let relied = sealed.relies_on(segments);
+        self.conclude(replica, signer, &relied, &sealed.made(), &op).await
+    }
+
+    /// Answers what keepers condemned since the session last did: keeps what it relies on, or says that it has seen. From
+    /// then on it blocks no sweep. To be called every minute or so of a long run.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another; the store's.
+    pub async fn attend(
+        &self,
+        replica: &mut Replica,
+        signer: Signer<'_>,
+        relies_on: impl Fn(&Name) -> bool,
+    ) -> Result<()> {
+        loop {
+            replica.catch_up().await?;
+            let state = replica.state();
+            state.hindrances(self.id, [])?;
+            if !state.awaits_answer(self.id) {
+                return Ok(());
+            }
+            let names: Vec<Name> = state.condemned().keys().filter(|name| relies_on(name)).copied().collect();
+            let op = match log::parts(&names).next() {
+                Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
+                None => Op::Seen { session: self.id },
+            };
+            replica.append_here(signer, op).await?;
+        }
+    }
+
+    /// Appends `op`, which ends the session, on a state on which everything that it relies on is there and not
+    /// condemned. `made` are its last objects, which are put here.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
+    pub(crate) async fn conclude(
+        &self,
+        replica: &mut Replica,
+        signer: Signer<'_>,
+        relied: &BTreeSet<Name>,
+        made: &[(Name, Bytes)],
+        op: &Op,
+    ) -> Result<()> {
+        loop {
+            for (name, bytes) in made {
+                replica.objects().put(name, bytes.clone()).await?;
+            }
+            replica.catch_up().await?;
+            let all = relied.iter().chain(made.iter().map(|(name, _)| name));
+            let Hindrances { lost, condemned } = replica.state().hindrances(self.id, all)?;
+            let mut kept = condemned;
+            for name in lost {
+                // What was put again stands at the key in force and counts once it is kept.
+                if replica.objects().size(&name).await?.is_some() {
+                    kept.push(name);
+                } else if made.iter().all(|(own, _)| *own != name) {
+                    let message = format!("commit: {name} was collected while this session was away");
+                    return Err(Error::new(Kind::Conflict, message));
+                }
+            }
+            let op = match log::parts(&kept).next() {
+                Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
+                None => op.clone(),
+            };
+            let concludes = !matches!(op, Op::Keep { .. });
+            if replica.append_here(signer, op).await?.is_some() && concludes {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Sealed {
+    /// What a commit relies on that names these segments, besides the objects that it makes itself.
+    pub fn relies_on(&self, segments: &[SegmentId]) -> BTreeSet<Name> {
+        let index = segments.iter().chain(&self.base).map(|id| Name::index(*id));
+        self.needs.iter().map(|pack| Name::pack(*pack)).chain(index).collect()
+    }
+
+    fn made(&self) -> [(Name, Bytes); 2] {
+        [
+            (Name::index(self.need_list), self.list.clone()),
+            (Name::snapshot(self.snapshot), self.object.clone()),
+        ]
     }
 }
 
 /// What makes one snapshot of a source newer than another.
 pub(crate) fn rank(id: SnapshotId, visible: &Visible) -> (u64, Timestamp, SnapshotId) {
     (visible.sequence, visible.time, id)
-}
-
-/// The packs of a need list and its depth, read through the lists that it builds on.
-pub async fn load_need_list(
-    objects: &Objects,
-    vault: VaultId,
-    id: NeedListId,
-) -> Result<(BTreeSet<PackId>, u8)> {
-    let mut chain = NeedChain::to(vault, id);
-    while let Some(id) = chain.next() {
-        chain.take(&objects.read(&Name::index(id)).await?)?;
-    }
-    chain.resolve()
 }
 
 /// Puts packs one by one.

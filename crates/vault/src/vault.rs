@@ -147,7 +147,7 @@ impl Vault {
         let reader = self.reader();
         let Some(visible) = self.find_visible(snapshot) else { return Ok(reader) };
         match self.siblings.need_list(self.ring.vault, visible.need_list).await {
-            Ok((listed, _)) => Ok(reader.first(listed)),
+            Ok(list) => Ok(reader.first(open::serving(&self.replicas, snapshot, &list.packs))),
             Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => Ok(reader),
             Err(error) => Err(error),
         }

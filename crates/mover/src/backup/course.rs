@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shudao_vault::id::{SegmentId, Timestamp};
 use shudao_vault::index::Index;
 use shudao_vault::keys::KeyRing;
+use shudao_vault::log::Signer;
 use shudao_vault::name::{Area, Name};
 use shudao_vault::replica::Replica;
 use shudao_vault::replicas::Siblings;
@@ -15,7 +17,11 @@ use shudao_vault::{Error, Kind};
 use tokio::sync::watch;
 
 use super::ReplicaOutcome;
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, stopped};
+use crate::ingest::Ingest;
+
+/// How often a run answers keepers on each replica.
+const ATTEND_EVERY: Duration = Duration::from_secs(60);
 
 /// What all replicas' ways have in common.
 pub(super) struct Shared<'a> {
@@ -29,6 +35,7 @@ pub(super) struct Shared<'a> {
     /// The segments that were live on any of them.
     pub(super) segments: &'a [SegmentId],
     pub(super) fanout: &'a Fanout,
+    pub(super) ingest: &'a Ingest,
     pub(super) closing: watch::Receiver<Option<Arc<Closing>>>,
     pub(super) clock: &'a (dyn Fn() -> Timestamp + Sync),
 }
@@ -62,20 +69,46 @@ async fn go(shared: &Shared<'_>, place: usize, replica: &mut Replica) -> Result<
         }
         fanout.recover(place);
     }
-    fanout.carry(place).await?;
-    let mut closing = shared.closing.clone();
-    let closing = match closing.wait_for(Option::is_some).await {
-        Ok(closing) => closing.clone(),
-        Err(_) => None,
-    };
-    let Some(closing) = closing else {
-        return Err(Error::new(Kind::Unavailable, "the run ended before there was anything to commit"));
+    let closing = tokio::select! {
+        closing = carry(shared, place) => closing?,
+        error = attend(shared, replica) => return Err(error),
     };
     while let Err(error) = close(shared, place, replica, &closing).await {
         fanout.stumble(place, error).await?;
     }
     fanout.recover(place);
     Ok(())
+}
+
+/// Carries everything to the replica, then waits for what is to be committed.
+async fn carry(shared: &Shared<'_>, place: usize) -> Result<Arc<Closing>, Error> {
+    shared.fanout.carry(place).await?;
+    let mut closing = shared.closing.clone();
+    let closing = match closing.wait_for(Option::is_some).await {
+        Ok(closing) => closing.clone(),
+        Err(_) => None,
+    };
+    closing.ok_or_else(stopped)
+}
+
+/// Answers keepers as long as the run lasts, so that it blocks no collection and loses nothing to one. Ends only with the
+/// reason why the session cannot commit here any more.
+async fn attend(shared: &Shared<'_>, replica: &mut Replica) -> Error {
+    let relies_on = |name: &Name| match name.area {
+        Area::Pack => shared.ingest.refers_to(&name.id),
+        // A segment may speak of a pack that is relied on; keeping one too many costs little.
+        Area::Index => true,
+        Area::Snapshot => false,
+    };
+    loop {
+        tokio::time::sleep(ATTEND_EVERY).await;
+        let signer = Signer { key: &shared.ring.signing, time: (shared.clock)() };
+        match shared.session.attend(replica, signer, relies_on).await {
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden) => return error,
+            // Whether the replica answers is for those to judge who bring it something.
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 /// Brings what the replica lacks, then commits there. Doing it again goes on where it was.
@@ -106,6 +139,13 @@ async fn close(
     let index = lists.chain(shortfall.segments.iter().copied()).chain(segments);
     copy_all(index.map(Name::index), &others, to).await?;
     let segments: Vec<SegmentId> = closing.segments.iter().chain(&shortfall.segments).copied().collect();
+    replica.catch_up().await?;
+    let relied = closing.sealed.relies_on(&segments);
+    if replica.state().visible().get(&closing.sealed.snapshot).is_none() {
+        // What was swept meanwhile is put again, from wherever it still is.
+        let lost = replica.state().hindrances(shared.session.id, &relied)?.lost;
+        copy_all(lost, shared.siblings, replica.objects()).await?;
+    }
     let now = (shared.clock)();
     shared.session.commit_on(replica, shared.ring, &closing.sealed, &segments, now).await
 }

@@ -126,6 +126,7 @@ impl Run<'_> {
         let fanout = Fanout::new(objects, session.id, &self.options.fanout);
         *lock(&self.progress.replicas) = fanout.progress();
         let (closing, closed) = watch::channel(None);
+        let kept = stage.ingest.clone();
         let shared = course::Shared {
             session,
             first,
@@ -134,18 +135,18 @@ impl Run<'_> {
             index: &index,
             segments: &segments,
             fanout: &fanout,
+            ingest: &kept.ingest,
             closing: closed,
             clock: self.clock,
         };
         let (packs, mut waiting) = mpsc::channel(1);
-        let sealed = stage.ingest.clone();
         let source = std::mem::replace(&mut self.options.source, nothing());
         let mut work = stage.start(source, packs);
         let progress = self.progress;
         let feeding = async {
             let fed = feed(&fanout, &ring, &mut waiting, &mut work).await;
             let fed = match fed {
-                Ok(fed) => self.seal(fed, sealed, &shared, &closing).await,
+                Ok(fed) => self.seal(fed, kept.clone(), &shared, &closing).await,
                 Err(error) => Err(error),
             };
             if fed.is_err() {
@@ -187,7 +188,7 @@ impl Run<'_> {
             started: self.started,
             finished: (self.clock)(),
             unread: unread_list(&summary),
-            need: stage.ingest.take_counts().iter().collect(),
+            need: stage.ingest.counts().iter().collect(),
             program: std::mem::take(&mut options.program),
         };
         let sealed = shared.session.seal(shared.siblings, shared.ring, contents, (self.clock)()).await;

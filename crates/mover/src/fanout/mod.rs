@@ -422,7 +422,7 @@ impl<'a> Intake<'a> {
 const STOPPED: &str = "the run stopped after an earlier failure";
 
 /// What everybody learns who is not the first to fail.
-fn stopped() -> Error {
+pub(crate) fn stopped() -> Error {
     Error::new(Kind::Unavailable, STOPPED)
 }
 

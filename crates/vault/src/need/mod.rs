@@ -11,6 +11,7 @@ pub use counts::NeedCounts;
 use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::id::{NeedListId, ObjectId, PackId, VaultId};
+use crate::log::duty::ReadList;
 use crate::object::{self, ObjectKind};
 
 /// Every 32nd list is full: at most this many lists must be read before one.
@@ -177,19 +178,14 @@ impl NeedChain {
         Ok(())
     }
 
-    /// The lists read so far, the last one first.
-    pub fn ids(&self) -> impl Iterator<Item = NeedListId> {
-        self.lists.iter().map(|(id, _)| *id)
-    }
-
-    /// What the last list resolves to, and its depth. The chain must be whole.
+    /// What the last list resolves to, and the lists. The chain must be whole.
     ///
     /// # Errors
     /// As [`NeedList::resolve`].
-    pub fn resolve(mut self) -> Result<(BTreeSet<PackId>, u8)> {
-        let depth = self.lists.first().map_or(0, |(_, list)| list.depth());
+    pub fn resolve(mut self) -> Result<ReadList> {
+        let chain = self.lists.iter().map(|(id, _)| *id).collect();
         self.lists.reverse();
-        Ok((NeedList::resolve(&self.lists)?, depth))
+        Ok(ReadList { packs: NeedList::resolve(&self.lists)?, chain })
     }
 }
 

@@ -4,14 +4,14 @@
 //! first and falls over to the next, object by object. A replica whose store does not answer goes to the end of the line
 //! until it has answered again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{NeedListId, PackId, VaultId};
+use crate::id::{NeedListId, VaultId};
+use crate::log::duty::ReadList;
 use crate::name::Name;
 use crate::need::NeedChain;
 use crate::objects::Objects;
@@ -95,24 +95,16 @@ impl Siblings {
 }
 
 impl Siblings {
-    /// The packs of a need list and its depth, read through the lists that it builds on.
+    /// A need list, read through the lists that it builds on.
     ///
     /// # Errors
     /// As [`Siblings::read`]; [`Kind::Damaged`] if the lists contradict each other.
-    pub async fn need_list(&self, vault: VaultId, id: NeedListId) -> Result<(BTreeSet<PackId>, u8)> {
-        self.need_chain(vault, id).await?.resolve()
-    }
-
-    /// A need list with all that it builds on.
-    ///
-    /// # Errors
-    /// As [`Siblings::need_list`].
-    pub async fn need_chain(&self, vault: VaultId, id: NeedListId) -> Result<NeedChain> {
+    pub async fn need_list(&self, vault: VaultId, id: NeedListId) -> Result<ReadList> {
         let mut chain = NeedChain::to(vault, id);
         while let Some(id) = chain.next() {
             chain.take(&self.read(&Name::index(id)).await?)?;
         }
-        Ok(chain)
+        chain.resolve()
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{FETCHES_MAX, Problem, Vault, chain, recover};
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, SegmentId, SlotId, WriterId};
+use crate::id::{ObjectId, PackId, SegmentId, SlotId, SnapshotId, WriterId};
 use crate::index::Index;
 use crate::keys::KeyRing;
 use crate::keys::slot::{Unlock, open_slot};
@@ -153,6 +153,16 @@ async fn read_key(replicas: &[Replica], path: &str, object: &ObjectId) -> Result
         }
     }
     Err(failures.into_error(|| format!("read {path}")))
+}
+
+/// The packs that serve these of a snapshot, on any of the replicas that show it.
+pub(super) fn serving(
+    replicas: &[Replica],
+    snapshot: &SnapshotId,
+    packs: &BTreeSet<PackId>,
+) -> BTreeSet<PackId> {
+    let shows = replicas.iter().filter(|replica| replica.state().visible().contains_key(snapshot));
+    shows.flat_map(|replica| replica.state().serving_all(snapshot, packs)).collect()
 }
 
 /// The segments that are live on any replica, each once.

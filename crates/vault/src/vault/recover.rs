@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, stream};
 
 use super::FETCHES_MAX;
+use super::open::serving;
 use crate::error::{Error, Kind, Result};
-use crate::id::{NeedListId, ObjectId, PackId, VaultId, WriterId};
+use crate::id::{NeedListId, ObjectId, PackId, SnapshotId, VaultId, WriterId};
 use crate::index::Index;
 use crate::keys::KeyRing;
 use crate::name::Name;
@@ -55,12 +56,13 @@ pub(super) async fn recover(
 
 /// The packs that visible snapshots list; lists that cannot be read are passed over.
 async fn listed_packs(replicas: &[Replica], siblings: &Siblings, vault: VaultId) -> Result<BTreeSet<PackId>> {
-    let visible = replicas.iter().flat_map(|replica| replica.state().visible().values());
-    let lists: BTreeSet<NeedListId> = visible.map(|visible| visible.need_list).collect();
+    let visible = replicas.iter().flat_map(|replica| replica.state().visible());
+    let lists: BTreeSet<(NeedListId, SnapshotId)> =
+        visible.map(|(snapshot, visible)| (visible.need_list, *snapshot)).collect();
     let mut packs = BTreeSet::new();
-    for list in lists {
+    for (list, snapshot) in lists {
         match siblings.need_list(vault, list).await {
-            Ok((listed, _)) => packs.extend(listed),
+            Ok(list) => packs.extend(serving(replicas, &snapshot, &list.packs)),
             Err(error) if is_loss(&error) => {}
             Err(error) => return Err(error),
         }

@@ -69,8 +69,7 @@ async fn forget_on(
 ) -> Result<()> {
     for part in log::parts(snapshots) {
         let signer = Signer { key: &ring.signing, time: now };
-        let (store, state) = replica.log_parts();
-        log::append(store, state, signer, |_| Ok(Some(Op::Forget { snapshots: part.to_vec() }))).await?;
+        replica.append(signer, |_| Ok(Some(Op::Forget { snapshots: part.to_vec() }))).await?;
     }
     Ok(())
 }
@@ -96,16 +95,16 @@ pub(super) async fn publish<'a>(
     for replica in replicas {
         let mut tried = None;
         let signer = Signer { key: &ring.signing, time: now };
-        let (store, state) = replica.log_parts();
-        let appended = log::append(store, state, signer, |state| {
-            let statement = match &signed {
-                Some(statement) => statement.clone(),
-                None => sign(state)?,
-            };
-            tried = Some(statement.clone());
-            Ok(Some(Op::Publish { statement }))
-        })
-        .await;
+        let appended = replica
+            .append(signer, |state| {
+                let statement = match &signed {
+                    Some(statement) => statement.clone(),
+                    None => sign(state)?,
+                };
+                tried = Some(statement.clone());
+                Ok(Some(Op::Publish { statement }))
+            })
+            .await;
         if appended.is_ok() {
             signed = signed.or(tried);
         }
