@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use shudao_mover::backup::{
     self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, SourceLock,
 };
-use shudao_mover::fanout::FanoutOptions;
+use shudao_mover::fanout::{FanoutOptions, LaneProgress};
 use shudao_mover::restore::{
     self as restoring, Filter, PathProblem, RestoreError, RestoreOptions, RestoreProgress, Scope,
 };
@@ -26,7 +26,7 @@ use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
 use crate::cli::path::RawPath;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, ReplicaSample};
 use crate::cli::report::{BackupSummary, RestoreSummary};
 use crate::cli::request::{self, BackupInput, BackupRequest, RestoreRequest};
 
@@ -55,7 +55,7 @@ pub(crate) async fn backup(
         program: concat!("shudao ", env!("CARGO_PKG_VERSION")).to_owned(),
         fanout: FanoutOptions {
             spool: Some(vault.access.state_dir.join("spool")),
-            ..FanoutOptions::default()
+            patience: request.patience,
         },
     };
     let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
@@ -66,7 +66,7 @@ pub(crate) async fn backup(
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| copy(&shown, progress));
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     let done = done.map_err(backup_failure)?;
     for problem in &done.problems {
         let kind = match problem.kind {
@@ -78,10 +78,12 @@ pub(crate) async fn backup(
         let (path, message) = (RawPath::from(&problem.path), problem.what.clone());
         ctx.output.path_warning(&PathWarning { kind, path, message });
     }
-    Ok(summary(vault, source_name, &done, request.dry_run))
+    let mut summary = summary(source_name, &done, request.dry_run);
+    vault.report_replicas(ctx, &done.replicas, &mut summary.totals);
+    Ok(summary)
 }
 
-fn summary(vault: &OpenVault, source: String, done: &mover::BackupSummary, dry_run: bool) -> BackupSummary {
+fn summary(source: String, done: &mover::BackupSummary, dry_run: bool) -> BackupSummary {
     let mut summary = BackupSummary {
         source,
         parent: done.parent.map(|parent| parent.to_hex()),
@@ -101,7 +103,6 @@ fn summary(vault: &OpenVault, source: String, done: &mover::BackupSummary, dry_r
     summary.totals.bytes_read = done.bytes_read;
     summary.totals.bytes_added = done.bytes_added;
     summary.totals.snapshot = done.snapshot.map(|snapshot| snapshot.to_hex());
-    summary.totals.replicas = vec![vault.state(done.snapshot.is_some())];
     summary.totals.warnings.source_unreadable = done.unreadable;
     summary.totals.warnings.changed_while_read = done.torn;
     summary
@@ -116,6 +117,16 @@ fn copy(counters: &BackupProgress, progress: &Progress) {
     progress.bytes_total.store(get(&counters.bytes_estimated), Ordering::Relaxed);
     if let Ok(current) = counters.current.lock() {
         progress.set_current(&current);
+    }
+    if let Ok(replicas) = counters.replicas.lock() {
+        let line = |lane: &Arc<LaneProgress>| ReplicaSample {
+            address: lane.address.clone(),
+            bytes_stored: get(&lane.bytes_stored),
+            bytes_waiting: get(&lane.bytes_waiting),
+            is_failing: lane.is_failing.load(Ordering::Relaxed),
+            is_given_up: lane.is_given_up.load(Ordering::Relaxed),
+        };
+        progress.set_replicas(replicas.iter().map(line).collect());
     }
 }
 
@@ -249,7 +260,7 @@ pub(crate) async fn restore(
     summary.totals.files = done.files;
     summary.totals.bytes_read = done.bytes;
     summary.totals.snapshot = Some(id.to_hex());
-    summary.totals.replicas = vec![vault.state(true)];
+    summary.totals.replicas = vault.totals().replicas;
     summary.totals.warnings.metadata_not_set = done.metadata_not_set.len() as u64;
     summary.bytes_written = done.bytes_written;
     summary.files_unchanged = done.files_unchanged;

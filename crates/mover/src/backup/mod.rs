@@ -13,6 +13,7 @@
 mod assemble;
 mod content;
 mod course;
+mod deliver;
 mod lock;
 mod pump;
 #[cfg(test)]
