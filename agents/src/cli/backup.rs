@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -55,6 +56,9 @@ pub(crate) struct BackupArgs {
     /// Upload at most so much a second, for example 50MiB
     #[arg(long, value_name = "SIZE", value_parser = parse::rate)]
     limit: Option<u64>,
+    /// With several replicas: how long one may go without an answer when the others are done
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, default_value = "90s")]
+    patience: Duration,
     /// Read and count, but store nothing
     #[arg(long)]
     dry_run: bool,
@@ -102,6 +106,7 @@ fn resolve(ctx: &Context, access: &Access, args: BackupArgs) -> Result<BackupReq
         rescan: args.rescan,
         compression: args.compression,
         limit_bytes_per_second: args.limit,
+        patience: args.patience,
         dry_run: args.dry_run,
     })
 }

@@ -50,6 +50,7 @@ pub(crate) async fn run(ctx: &Context, args: ForgetArgs) -> Result<Exit> {
     }
     let totals = engine::forget(ctx, &vault, &plan).await?;
     ctx.output.say(&Notice::Forgotten { count })?;
+    let exit = ctx.conclude(&totals);
     ctx.summary(&totals, &serde_json::json!({ "forgotten": plan.forget.len() }))?;
-    Ok(Exit::Done)
+    Ok(exit)
 }

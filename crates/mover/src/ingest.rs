@@ -20,14 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shudao_vault::frame::{Compression, FRAME_BYTES_TARGET, Scratch};
-use shudao_vault::id::{ChunkId, Digest, PackId, WriterId};
+use shudao_vault::id::{ChunkId, Digest, PackId};
 use shudao_vault::index::Index;
 use shudao_vault::keys::KeyRing;
 use shudao_vault::keys::ring::ChunkSpace;
-use shudao_vault::log::State;
 use shudao_vault::need::NeedCounts;
 use shudao_vault::pack::{FinishedPack, PACK_CHUNKS_MAX, PackKind};
-use shudao_vault::reader::may_rely_on;
+use shudao_vault::reader::Reliance;
 use shudao_vault::tree::NodeSink;
 use shudao_vault::{Error, Kind, Result};
 use tokio::sync::mpsc;
@@ -53,10 +52,8 @@ pub struct IngestContext {
     pub ring: Arc<KeyRing>,
     /// Where chunks of earlier runs are.
     pub index: Arc<Index>,
-    /// The log when the session began.
-    pub state: State,
-    /// Writers whose own segments count without being vouched: this one and its predecessors.
-    pub trusted: Vec<WriterId>,
+    /// What of them may be relied on, by the logs when the session began.
+    pub reliance: Reliance,
     /// How hard to compress.
     pub compression: Compression,
     /// Bytes of a content pack.
@@ -285,8 +282,7 @@ impl Ingest {
 
     fn stored_pack(&self, space: ChunkSpace, id: &ChunkId) -> Result<Option<PackId>> {
         let places = self.context.index.lookup(id, space)?;
-        let usable =
-            places.iter().filter(|place| may_rely_on(place, &self.context.state, &self.context.trusted));
+        let usable = places.iter().filter(|place| self.context.reliance.allows(place));
         Ok(usable.map(|place| place.pack).min())
     }
 
@@ -382,9 +378,14 @@ impl Ingest {
         self.check()
     }
 
+    /// Whether anything offered so far relies on this pack.
+    pub fn refers_to(&self, pack: &PackId) -> bool {
+        lock(&self.ledger).counts.contains(pack)
+    }
+
     /// References per pack of everything offered; complete once [`Ingest::flush`] has returned.
-    pub fn take_counts(&self) -> NeedCounts {
-        std::mem::replace(&mut lock(&self.ledger).counts, NeedCounts::new())
+    pub fn counts(&self) -> NeedCounts {
+        lock(&self.ledger).counts.clone()
     }
 
     /// Records a failure, the first one for good; readers and sealers stop at their next step.

@@ -44,8 +44,8 @@ pub struct Parcel {
     receipt: Receipt,
 }
 
-/// What is given back when the store has acknowledged a pack.
-pub struct Receipt {
+/// What is given back when a store has acknowledged a pack: the leave to hold it in memory, and its batches' shares.
+pub(crate) struct Receipt {
     shares: Vec<Share>,
     _berth: Berth,
 }
@@ -138,14 +138,14 @@ impl Lane {
 
 impl Parcel {
     /// The pack, and the receipt to sign once the store has acknowledged it.
-    pub fn into_parts(self) -> (FinishedPack, Receipt) {
+    pub(crate) fn into_parts(self) -> (FinishedPack, Receipt) {
         (self.pack, self.receipt)
     }
 }
 
 impl Receipt {
     /// The store has acknowledged the pack. A receipt that is dropped says that it may be nowhere.
-    pub fn sign(self) {
+    pub(crate) fn sign(self) {
         self.shares.into_iter().for_each(Share::settle);
     }
 }

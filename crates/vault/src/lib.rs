@@ -12,6 +12,8 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`replica`], [`replicas`] | one replica; several, read as one |
+//! | [`sync`] | copying between replicas |
 //! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
 pub mod codec;
@@ -32,6 +34,7 @@ pub mod pack;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod replicas;
 pub mod resume;
 pub mod roots;
 pub mod segment;
@@ -39,6 +42,7 @@ pub mod session;
 pub mod snapshot;
 pub mod store;
 pub mod suite;
+pub mod sync;
 pub mod tree;
 pub mod vault;
 pub mod vault_file;

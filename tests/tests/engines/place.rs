@@ -85,6 +85,7 @@ pub(crate) async fn back_up(vault: &mut Vault, source: &str, root: &Path) -> Bac
         dry_run: false,
         program: "shudao-tests".to_owned(),
         resume: Default::default(),
+        fanout: shudao_mover::fanout::FanoutOptions::default(),
     };
     let summary = backup(vault, options, &Arc::default(), &now).await.unwrap();
     assert_eq!((summary.unreadable, summary.torn), (0, 0), "{:?}", summary.problems);

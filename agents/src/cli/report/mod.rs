@@ -31,6 +31,8 @@ pub(crate) struct Totals {
 pub(crate) struct ReplicaState {
     /// Its address as it was named.
     pub(crate) address: String,
+    /// Its name in the vault's settings; its address where it could not be opened.
+    pub(crate) name: String,
     /// What the run did there is committed.
     pub(crate) committed: bool,
     /// Objects that it lacks.
@@ -62,8 +64,10 @@ impl Warnings {
 pub(crate) struct InitReport {
     /// The vault's id.
     pub(crate) vault: String,
-    /// The replica's id.
+    /// The first replica's id.
     pub(crate) replica: String,
+    /// Every replica's id, in the order in which they were named.
+    pub(crate) replica_ids: Vec<String>,
     /// The second way in, if one was wanted. Never part of the JSON.
     #[serde(skip)]
     pub(crate) recovery_kit: Option<zeroize::Zeroizing<String>>,
@@ -113,6 +117,8 @@ pub(crate) struct VaultStatus {
 pub(crate) struct ReplicaStatus {
     /// Its address as it was named.
     pub(crate) address: String,
+    /// Its name in the vault's settings.
+    pub(crate) name: String,
     /// Its id.
     pub(crate) replica: String,
     /// Entries of its log.
@@ -318,6 +324,8 @@ impl VerifySummary {
 /// One thing wrong in a vault.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Finding {
+    /// The replica's address.
+    pub(crate) replica: String,
     /// The object's place in the replica.
     pub(crate) object: String,
     /// What is wrong with it.

@@ -36,7 +36,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Where a run's checkpoints go, and what they tell besides the pipeline's doing.
 pub(super) struct Log {
-    pub(super) store: Store,
+    /// Of all replicas.
+    pub(super) stores: Vec<Store>,
     pub(super) ring: Arc<KeyRing>,
     /// Of the first one.
     pub(super) place: Place,
@@ -119,17 +120,23 @@ impl Checkpointer<'_> {
         let mut shelf = lock(&self.log.shelf).clone();
         shelf.packs.truncate(PACKS_MAX);
         let checkpoint = Checkpoint { shelf, trees: self.trees(own), files };
-        let Log { store, ring, journal, .. } = self.log;
-        let putting = resume::put(store, self.place, ring, &checkpoint);
-        let Ok(put) = self.runtime.block_on(async { tokio::time::timeout(PUT_MAX, putting).await }) else {
-            return Ok(false);
-        };
-        self.place.k = put?.k + 1;
-        if let (Some(journal), Some(turned)) = (journal, turned) {
+        let Some(placed) = self.runtime.block_on(self.put(&checkpoint)) else { return Ok(false) };
+        self.place.k = placed.k + 1;
+        if let (Some(journal), Some(turned)) = (&self.log.journal, turned) {
             journal.forget_before(turned);
         }
         self.progress.checkpoints.fetch_add(1, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Puts the checkpoint on every replica; returns its last place if any of them has it.
+    async fn put(&self, checkpoint: &Checkpoint) -> Option<Place> {
+        let Log { stores, ring, .. } = self.log;
+        let putting = stores
+            .iter()
+            .map(|store| tokio::time::timeout(PUT_MAX, resume::put(store, self.place, ring, checkpoint)));
+        let put = futures_util::future::join_all(putting).await;
+        put.into_iter().filter_map(|put| put.ok()?.ok()).max_by_key(|place| place.k)
     }
 
     /// The run's own tree, and earlier ones that reach further.

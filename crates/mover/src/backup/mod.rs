@@ -14,11 +14,15 @@ mod assemble;
 mod beside;
 mod checkpoint;
 mod content;
+mod course;
+mod deliver;
 mod file_hash;
 mod journal;
 mod lock;
 mod pump;
 mod read;
+#[cfg(test)]
+mod replica_tests;
 mod reuse;
 mod run;
 mod stream;
@@ -40,6 +44,7 @@ pub use lock::SourceLock;
 pub use run::backup;
 pub use take_up::ResumeOptions;
 
+use crate::fanout::{FanoutOptions, LaneProgress};
 use crate::source::command::CommandError;
 use crate::source::{ScanError, ScanOptions};
 
@@ -76,6 +81,8 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// The program and version that writes the snapshot.
     pub program: String,
+    /// How to deal with replicas of different speed.
+    pub fanout: FanoutOptions,
     /// How to go on after an interruption.
     pub resume: ResumeOptions,
 }
@@ -124,6 +131,28 @@ pub struct BackupSummary {
     pub resumed: Option<Resumed>,
     /// For people: what went wrong without harm to the snapshot, such as a checkpoint that could not be read.
     pub notes: Vec<String>,
+    /// How it ended on each of the vault's opened replicas; empty on a dry run.
+    pub replicas: Vec<ReplicaOutcome>,
+}
+
+/// How a run ended on one replica.
+#[derive(Debug, Default)]
+pub struct ReplicaOutcome {
+    /// Its place among the vault's replicas.
+    pub place: usize,
+    /// Why the snapshot is not committed there; `None` if it is.
+    pub failure: Option<shudao_vault::Error>,
+    /// Objects of this run that it lacks.
+    pub objects_behind: u64,
+    /// Their bytes, as far as they are known: the snapshot's own object is left out.
+    pub bytes_behind: u64,
+}
+
+impl ReplicaOutcome {
+    /// Whether the snapshot is committed there.
+    pub fn is_committed(&self) -> bool {
+        self.failure.is_none()
+    }
 }
 
 /// Problems kept with their text.
@@ -197,6 +226,8 @@ pub struct BackupProgress {
     pub resumed: ResumedCounters,
     /// Checkpoints made.
     pub checkpoints: AtomicU64,
+    /// Each replica's part, once the run has begun.
+    pub replicas: Mutex<Vec<Arc<LaneProgress>>>,
     /// The path worked on.
     pub current: Mutex<String>,
     /// Set from outside to stop.

@@ -1,19 +1,14 @@
-//! The run of a backup: begin, the pipeline's threads, commit.
+//! The run of a backup: begin, the pipeline's threads; what they make is for `deliver`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
-use futures_util::{StreamExt, stream};
-use shudao_vault::id::{SegmentId, Timestamp};
+use shudao_vault::id::Timestamp;
 use shudao_vault::pack::PACK_BYTES_TARGET;
 use shudao_vault::reader::Reader;
 use shudao_vault::resume::PartialTree;
-use shudao_vault::roots::Roots;
-use shudao_vault::session::PackStore;
-use shudao_vault::snapshot::{Contents, Counts, TreeRoot, UNREAD_MAX, Unread, UnreadKind, UnreadList};
 use shudao_vault::suite::Secret;
 use shudao_vault::tree::{TreeBuilder, TreeSummary};
 use shudao_vault::vault::Vault;
@@ -24,30 +19,26 @@ use tokio::sync::mpsc;
 use super::assemble::Assembler;
 use super::beside::Beside;
 use super::checkpoint::{Checkpointer, Log};
+use super::deliver::{Run, Work};
 use super::pump::{Pump, ReadJob, Slot};
 use super::read::FileReader;
 use super::reuse::Reuse;
 use super::take_up::{self, Begun};
 use super::unfinished::Unfinished;
-use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind};
+use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary};
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext};
 use crate::lane::Parcel;
 use crate::source::{self, ScanOptions, scan};
 
-/// Packs on their way to the store at the same time.
-const UPLOADS_MAX: usize = 2;
 /// Slots between pump and assembler, and so also files opened or waiting.
 const SLOTS_MAX: usize = 512;
-/// How often it is looked whether a stop was asked for, while packs are under way.
-const STOP_LOOK: Duration = Duration::from_millis(100);
-/// How long packs under way may still take after that.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Backs up a source. `clock` gives the time to sign.
 ///
 /// # Errors
-/// Whatever ends the run without a snapshot; problems at single paths are in the summary.
+/// Whatever ends the run without a snapshot on any replica; problems at single paths, and replicas that lack the snapshot,
+/// are in the summary.
 pub async fn backup(
     vault: &mut Vault,
     options: BackupOptions,
@@ -56,10 +47,8 @@ pub async fn backup(
 ) -> Result<BackupSummary, BackupError> {
     let started = clock();
     let source = vault.ring().source_id(&options.source_name);
-    let objects = vault.replica().objects().clone();
-    let store = objects.store();
+    let store = vault.replica().store().clone();
     let bytes_before = store.usage().bytes_written;
-    let added = || store.usage().bytes_written - bytes_before;
     let begun = match options.dry_run {
         true => None,
         false => Some(take_up::begin(vault, &options.resume, source, started).await?),
@@ -69,102 +58,31 @@ pub async fn backup(
     }
     let stage = Stage::prepare(vault, &options, begun.as_ref(), progress).await?;
     let parent = begun.as_ref().map_or_else(|| vault.latest(&source), |begun| begun.session.parent);
-    let ring = Arc::clone(vault.ring());
-    let shelf = begun.as_ref().map(|begun| Arc::clone(&begun.shelf)).unwrap_or_default();
-    let pack_store = PackStore::new(&objects, &ring).onto(&shelf);
-    let (packs, waiting) = mpsc::channel(1);
-    let runtime = Handle::current();
-    let (source_kind, sealed) = (options.source, stage.ingest.clone());
-    let work = tokio::task::spawn_blocking(move || stage.run(source_kind, &packs, &runtime));
-    let uploaded = tokio::select! {
-        uploaded = upload(pack_store, waiting) => Some(uploaded),
-        () = stopped(progress) => None,
-    };
-    let worked = match work.await {
-        Ok(worked) => worked,
-        Err(panic) => {
-            return Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into());
+    let run = Run { options, progress, clock, started };
+    let mut summary = match begun {
+        Some(begun) => {
+            let mut summary = run.store(vault, stage, &begun).await?;
+            begun.tell(progress, &mut summary);
+            summary
         }
+        None => run.count(stage).await?,
     };
-    // A failed upload makes the pipeline stop too; the upload's error is the cause.
-    let Some(uploaded) = uploaded else { return Err(BackupError::Interrupted) };
-    let segments = uploaded?;
-    let (tree, mut summary) = worked?;
     summary.parent = parent;
-    summary.bytes_read = progress.bytes_read.load(Ordering::Relaxed);
-    summary.bytes_new = progress.stored.bytes_new.load(Ordering::Relaxed);
-    summary.bytes_added = added();
-    summary.manifest_root = tree.manifest_root;
-    summary.content_root = tree.content_root;
-    let Some(begun) = begun else { return Ok(summary) };
-    begun.tell(progress, &mut summary);
-    let needs = sealed.ingest.take_counts();
-    let contents = Contents {
-        tree: TreeRoot { digest: tree.root, level: tree.level },
-        roots: Roots { manifest: tree.manifest_root, content: tree.content_root },
-        source: options.source_name,
-        host: options.host,
-        paths: sealed.paths,
-        tags: options.tags,
-        excludes: options.excludes,
-        one_file_system: sealed.one_file_system,
-        counts: snapshot_counts(&summary),
-        started,
-        finished: clock(),
-        unread: unread_list(&summary),
-        need: needs.iter().collect(),
-        program: options.program,
-    };
-    summary.snapshot = Some(vault.commit(begun.session, contents, segments, clock()).await?);
-    if let Some(journal) = &begun.journal {
-        journal.remove();
-    }
-    summary.bytes_added = added();
+    summary.bytes_added = store.usage().bytes_written - bytes_before;
     Ok(summary)
-}
-
-/// Ends when a stop was asked for and the packs under way had time to arrive.
-async fn stopped(progress: &BackupProgress) {
-    while !progress.stop.load(Ordering::Relaxed) {
-        tokio::time::sleep(STOP_LOOK).await;
-    }
-    tokio::time::sleep(STOP_GRACE).await;
-}
-
-/// Puts packs as they come; returns when the pipeline has ended and everything is acknowledged.
-async fn upload(
-    mut store: PackStore<'_>,
-    waiting: mpsc::Receiver<Parcel>,
-) -> shudao_vault::Result<Vec<SegmentId>> {
-    let arriving = stream::unfold(waiting, |mut waiting| async move {
-        let parcel = waiting.recv().await?;
-        Some((parcel, waiting))
-    });
-    let putter = store.putter();
-    let mut stored = std::pin::pin!(
-        arriving
-            .map(|parcel| { async move { putter.put_pack(&parcel.pack).await.map(|()| parcel) } })
-            .buffer_unordered(UPLOADS_MAX)
-    );
-    while let Some(parcel) = stored.next().await {
-        let (pack, receipt) = parcel?.into_parts();
-        store.acknowledged(pack).await?;
-        receipt.sign();
-    }
-    store.finish().await
 }
 
 /// What the snapshot keeps of the run besides the tree.
 #[derive(Clone)]
-struct Sealed {
-    ingest: Arc<Ingest>,
-    paths: Vec<Vec<u8>>,
-    one_file_system: bool,
+pub(super) struct Sealed {
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) paths: Vec<Vec<u8>>,
+    pub(super) one_file_system: bool,
 }
 
 /// Everything the pipeline's threads share.
-struct Stage {
-    ingest: Sealed,
+pub(super) struct Stage {
+    pub(super) ingest: Sealed,
     queue: crate::ingest::SealQueue,
     reader: Arc<Reader>,
     boundary: Secret,
@@ -190,7 +108,7 @@ impl Stage {
         let lacks = || Error::new(Kind::Forbidden, "this key's role cannot back up");
         let boundary = ring.boundary.clone().ok_or_else(lacks)?;
         let gear = GearTable::derive(&ring.gear.clone().ok_or_else(lacks)?.0);
-        let config = vault.replica().state().config();
+        let config = vault.config();
         let profile = Profile::in_force(&config.profiles).map_err(|error| {
             Error::new(Kind::Unsupported, "cut by the vault's chunker profile").because(error)
         })?;
@@ -212,8 +130,7 @@ impl Stage {
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
-            state: vault.replica().state().clone(),
-            trusted,
+            reliance: vault.reliance(),
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
             dry_run: options.dry_run,
@@ -239,6 +156,12 @@ impl Stage {
             checkpoints: begun.map(|begun| begun.log(vault, &options.resume)),
             progress: Arc::clone(progress),
         })
+    }
+
+    /// Starts the threads; packs come out of the other end of `packs`.
+    pub(super) fn start(self, source: BackupSource, packs: mpsc::Sender<Parcel>) -> Work {
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || self.run(source, &packs, &runtime))
     }
 
     /// Runs the threads; returns when the last pack has been handed over.
@@ -397,32 +320,4 @@ fn paths_of(scan: &ScanOptions) -> Vec<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     let absolute = |root: &std::path::PathBuf| source::absolute(root).unwrap_or_else(|_| root.clone());
     scan.roots.iter().map(|root| absolute(root).as_os_str().as_bytes().to_vec()).collect()
-}
-
-fn snapshot_counts(summary: &BackupSummary) -> Counts {
-    Counts {
-        files: summary.counts.files,
-        directories: summary.counts.directories,
-        symlinks: summary.counts.symlinks,
-        others: summary.counts.others,
-        sockets_skipped: summary.counts.sockets,
-        excluded: summary.counts.excluded,
-        bytes: summary.bytes_total,
-        bytes_read: summary.bytes_read,
-        bytes_added: summary.bytes_added,
-    }
-}
-
-fn unread_list(summary: &BackupSummary) -> UnreadList {
-    let items = summary.problems.iter().take(UNREAD_MAX).map(|problem| Unread {
-        path: problem.path.as_bytes().to_vec(),
-        kind: match problem.kind {
-            ProblemKind::Unreadable => UnreadKind::Unreadable,
-            ProblemKind::Vanished => UnreadKind::Vanished,
-            ProblemKind::Changed => UnreadKind::Changed,
-            ProblemKind::Unstorable => UnreadKind::Unstorable,
-        },
-        message: problem.what.clone(),
-    });
-    UnreadList { total: summary.unreadable + summary.torn, items: items.collect() }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shudao_vault::id::{SessionId, SourceId, Timestamp};
+use shudao_vault::id::{SegmentId, SessionId, SourceId, Timestamp};
 use shudao_vault::resume::{Checkpoint, Place, SharedShelf, Shelf};
 use shudao_vault::session::Session;
 use shudao_vault::vault::{Problem, Vault};
@@ -36,9 +36,13 @@ impl Default for ResumeOptions {
 /// A session that has begun, and what it takes up.
 pub(super) struct Begun {
     pub(super) session: Session,
+    /// The place of a replica on which it has begun.
+    pub(super) first: usize,
     /// Where its next checkpoint goes.
     pub(super) place: Place,
     pub(super) journal: Option<Arc<Journal>>,
+    /// Segments over what was adopted.
+    pub(super) adopted: Vec<SegmentId>,
     /// What is acknowledged of it; at first, segments over what was adopted.
     pub(super) shelf: SharedShelf,
     /// Trees and files that interrupted sessions had.
@@ -71,13 +75,16 @@ pub(super) async fn begin(
             break;
         }
     }
-    let own = leftover.session.and_then(|id| Session::of_log(vault.replica(), vault.ring(), id, source));
-    let (session, k) = match own {
+    let own = leftover.session.and_then(|id| Session::of_log(vault.replicas(), vault.ring(), id, source));
+    let ((session, first), k) = match own {
         Some(own) => {
-            let k = vault.checkpoint_of(own.id).await?.next;
+            let k = vault.checkpoint_of(own.0.id).await?.next;
             (own, k)
         }
-        None => (vault.begin(source, now).await?, 0),
+        None => {
+            let (replicas, ring) = vault.replicas_mut();
+            (Session::begin(replicas, ring, source, now).await?, 0)
+        }
     };
     // Another run may have committed since the vault was opened: the parent must be found in the index.
     vault.refresh().await?;
@@ -88,9 +95,10 @@ pub(super) async fn begin(
         // One that cannot be opened, of another key or generation, is uploaded again.
         packs.extend(ends.contents(vault.ring()));
     }
-    let mut adopted = vault.adopt(&session, std::mem::take(&mut earlier.shelf), packs, now).await?;
+    let shelf = std::mem::take(&mut earlier.shelf);
+    let mut adopted = vault.adopt((&session, first), shelf, packs, now).await?;
     problems.append(&mut adopted.problems);
-    let shelf = Arc::new(Mutex::new(Shelf { segments: adopted.segments, packs: Vec::new() }));
+    let shelf = Shelf { segments: adopted.segments.clone(), packs: Vec::new() };
     let place = Place { session: session.id, k };
     let journal = match &options.state {
         Some(state) => {
@@ -102,14 +110,15 @@ pub(super) async fn begin(
     let resumed = of.filter(|_| !adopted.packs.is_empty() || earlier != Checkpoint::default());
     let resumed =
         resumed.map(|session| Resumed { session, bytes_stored: adopted.bytes, ..Resumed::new(session) });
-    Ok(Begun { session, place, journal, shelf, earlier, resumed, problems })
+    let (shelf, adopted) = (Arc::new(Mutex::new(shelf)), adopted.segments);
+    Ok(Begun { session, first, place, journal, adopted, shelf, earlier, resumed, problems })
 }
 
 impl Begun {
     /// Where the run's checkpoints go.
     pub(super) fn log(&self, vault: &Vault, options: &ResumeOptions) -> Log {
         Log {
-            store: vault.replica().store().clone(),
+            stores: vault.replicas().iter().map(|replica| replica.store().clone()).collect(),
             ring: Arc::clone(vault.ring()),
             place: self.place,
             shelf: Arc::clone(&self.shelf),
@@ -121,6 +130,14 @@ impl Begun {
 
     /// Puts into the summary what was taken up and what went wrong about it.
     pub(super) fn tell(&self, progress: &BackupProgress, summary: &mut BackupSummary) {
+        if let Some(journal) = &self.journal {
+            summary.notes.extend(
+                journal.take_failure().map(|failure| {
+                    format!("the journal in the state directory could not be kept: {failure}")
+                }),
+            );
+            journal.remove();
+        }
         summary.resumed = self.resumed.map(|resumed| Resumed {
             files: progress.resumed.files.load(Ordering::Relaxed),
             bytes: progress.resumed.bytes.load(Ordering::Relaxed),
@@ -128,9 +145,6 @@ impl Begun {
         });
         let passed_over = |problem: &Problem| format!("{}: {}", problem.object, problem.what);
         summary.notes.extend(self.problems.iter().map(passed_over));
-        if let Some(failure) = self.journal.as_ref().and_then(|journal| journal.take_failure()) {
-            summary.notes.push(format!("the journal in the state directory could not be kept: {failure}"));
-        }
     }
 }
 

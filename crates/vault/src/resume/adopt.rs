@@ -12,8 +12,8 @@ use crate::keys::KeyRing;
 use crate::name::Name;
 use crate::objects::Objects;
 use crate::pack::{PackContents, PackEnds, PackRef};
-use crate::replica::Replica;
-use crate::segment::{FinishedSegment, Segment, SegmentBuilder};
+use crate::replicas::{Failures, Siblings};
+use crate::segment::{FinishedSegment, Segment, SegmentBuilder, VerifyKeyOf};
 use crate::vault::{Problem, chain};
 
 /// Objects looked up or fetched at the same time.
@@ -28,6 +28,8 @@ pub(crate) struct Adoption {
     pub packs: Vec<PackContents>,
     /// Whose segments are believed: the writer and its predecessors.
     pub trusted: Vec<WriterId>,
+    /// Segments that need no adoption.
+    pub live: Vec<SegmentId>,
 }
 
 /// What was taken over.
@@ -83,18 +85,23 @@ impl Gathered {
     }
 }
 
-/// Reads segments and directories. What is live already needs no adoption.
-pub(crate) async fn gather(replica: &Replica, ring: &KeyRing, adoption: Adoption) -> Result<Gathered> {
+/// Reads segments and directories.
+pub(crate) async fn gather(
+    siblings: &Siblings,
+    ring: &KeyRing,
+    verify_key_of: VerifyKeyOf<'_>,
+    adoption: Adoption,
+) -> Result<Gathered> {
     let mut gathered = Gathered { contents: adoption.packs, ..Gathered::default() };
-    let live: BTreeSet<SegmentId> = replica.state().segments_live().iter().copied().collect();
+    let live: BTreeSet<SegmentId> = adoption.live.into_iter().collect();
     let wanted = adoption.shelf.segments.iter().filter(|id| !live.contains(id));
     let mut read = stream::iter(wanted)
-        .map(|id| async move { (*id, read_segment(replica, ring, id).await) })
+        .map(|id| async move { (*id, siblings.read(&Name::index(*id)).await) })
         .buffered(FETCHES_MAX);
-    while let Some((id, segment)) = read.next().await {
-        match segment {
+    while let Some((id, bytes)) = read.next().await {
+        match bytes.and_then(|bytes| Segment::decode(&bytes, ring, verify_key_of)) {
             Ok(segment) if adoption.trusted.contains(&segment.clear.author) => {
-                gathered.segments.push(segment)
+                gathered.segments.push(segment);
             }
             Ok(_) => gathered.note(Name::index(id), Error::damaged("it is another writer's"))?,
             Err(error) => gathered.note(Name::index(id), error)?,
@@ -102,7 +109,7 @@ pub(crate) async fn gather(replica: &Replica, ring: &KeyRing, adoption: Adoption
     }
     drop(read);
     let mut read = stream::iter(&adoption.shelf.packs)
-        .map(|mark| async move { (mark.pack.id, read_marked(replica.objects(), ring, mark).await) })
+        .map(|mark| async move { (mark.pack.id, read_marked(siblings, ring, mark).await) })
         .buffered(FETCHES_MAX);
     while let Some((id, contents)) = read.next().await {
         match contents {
@@ -113,78 +120,93 @@ pub(crate) async fn gather(replica: &Replica, ring: &KeyRing, adoption: Adoption
     Ok(gathered)
 }
 
-async fn read_segment(replica: &Replica, ring: &KeyRing, id: &SegmentId) -> Result<Segment> {
-    let bytes = replica.objects().read(&Name::index(*id)).await?;
-    Segment::decode(&bytes, ring, &|writer| replica.state().verify_key(writer))
-}
-
-async fn read_marked(objects: &Objects, ring: &KeyRing, mark: &PackMark) -> Result<PackContents> {
-    let ends = PackEnds::fetch(objects, ring.vault, mark.pack.id).await?;
-    let contents = ends.contents(ring)?;
-    if contents.pack == mark.pack && ends.digest() == mark.digest {
-        return Ok(contents);
+async fn read_marked(siblings: &Siblings, ring: &KeyRing, mark: &PackMark) -> Result<PackContents> {
+    let mut failures = Failures::default();
+    for sibling in siblings.in_order() {
+        let read = PackEnds::fetch(sibling.objects(), ring.vault, mark.pack.id).await;
+        sibling.note(&read);
+        match read.and_then(|ends| Ok((ends.digest(), ends.contents(ring)?))) {
+            Ok((digest, contents)) if digest == mark.digest && contents.pack == mark.pack => {
+                return Ok(contents);
+            }
+            Ok(_) => failures.add(Error::damaged("it has another directory than when it was stored")),
+            Err(error) => failures.add(error),
+        }
     }
-    Err(Error::damaged("it has another directory than it had when it was stored"))
+    Err(failures.into_error(|| format!("read pack {}", mark.pack.id)))
 }
 
-/// Looks everything up, puts segments over packs that have none, and adds all of it to `index`. Where an object is not
-/// there any more, it is left out: its chunks are stored again.
+/// Looks everything up on these replicas, puts segments over packs that have none beside those packs, and adds all of it to
+/// `index`. Where an object is on none of them any more, it is left out: its chunks are stored again.
+///
+/// # Errors
+/// The index's; the stores', when none of them can be asked.
 pub(crate) async fn take(
-    objects: &Objects,
+    replicas: &[Objects],
     ring: &KeyRing,
     index: &mut Index,
     gathered: Gathered,
 ) -> Result<Adopted> {
-    let mut adopted = Adopted { problems: gathered.problems, ..Adopted::default() };
-    for segment in gathered.segments {
-        let Segment { clear, .. } = &segment;
-        // At the key in force: what a sweep gave up may vanish at any time.
-        let name = Name::index(clear.id);
-        let mut missing =
-            absent(objects, &clear.packs).await?.into_iter().map(Name::pack).collect::<Vec<_>>();
-        if objects.size(&name).await?.is_none() {
-            missing.push(name);
-        }
-        match missing.first() {
-            None => {
-                adopted.holds(clear.id, &clear.packs);
-                index.add(&segment)?;
+    let Gathered { mut segments, mut contents, problems } = gathered;
+    let mut adopted = Adopted { problems, ..Adopted::default() };
+    let mut failures = Failures::default();
+    let mut answered = false;
+    for objects in replicas {
+        match take_here(objects, ring, &mut segments, &mut contents).await {
+            Ok(here) => {
+                answered = true;
+                for segment in here {
+                    index.add(&segment)?;
+                    adopted.holds(segment.clear.id, &segment.clear.packs);
+                }
             }
-            Some(missing) => {
-                let what = format!("it cannot be gone on with: {missing} is not there any more");
-                adopted.problems.push(Problem { object: name.to_string(), what });
-            }
+            Err(error) => failures.add(error),
         }
+        contents.retain(|contents| !adopted.packs.contains(&contents.pack.id));
     }
-    let mut contents = gathered.contents;
-    let packs: Vec<PackRef> = contents.iter().map(|contents| contents.pack).collect();
-    // A pack that is not there never arrived: nothing is lost by that.
-    let absent: BTreeSet<PackId> = absent(objects, &packs).await?.into_iter().collect();
-    contents
-        .retain(|contents| !absent.contains(&contents.pack.id) && !adopted.packs.contains(&contents.pack.id));
-    let mut builder = SegmentBuilder::new(ring);
-    for contents in contents {
-        if let Some(segment) = builder.add_pack(contents)? {
-            put(objects, index, segment, &mut adopted).await?;
-        }
+    if !answered {
+        return Err(failures.into_error(|| "look up what was stored".to_owned()));
     }
-    if let Some(segment) = builder.end_segment()? {
-        put(objects, index, segment, &mut adopted).await?;
+    // A pack without segment that is nowhere never arrived: nothing is lost by that.
+    for Segment { clear, .. } in segments {
+        let what = "it cannot be gone on with: something that it names is not there any more".to_owned();
+        adopted.problems.push(Problem { object: Name::index(clear.id).to_string(), what });
     }
     Ok(adopted)
 }
 
-async fn put(
+/// Takes what is whole on one replica out of `segments`; of `contents` it makes segments, which are put there.
+async fn take_here(
     objects: &Objects,
-    index: &mut Index,
-    segment: FinishedSegment,
-    adopted: &mut Adopted,
-) -> Result<()> {
-    let id = segment.id();
-    objects.put(&Name::index(id), segment.bytes).await?;
-    index.add(&segment.segment)?;
-    adopted.holds(id, &segment.segment.clear.packs);
-    Ok(())
+    ring: &KeyRing,
+    segments: &mut Vec<Segment>,
+    contents: &mut [PackContents],
+) -> Result<Vec<Segment>> {
+    let mut whole = BTreeSet::new();
+    let mut held = BTreeSet::new();
+    for Segment { clear, .. } in segments.iter() {
+        // At the key in force: what a sweep gave up may vanish at any time.
+        let is_there = objects.size(&Name::index(clear.id)).await?.is_some();
+        if is_there && absent(objects, &clear.packs).await?.is_empty() {
+            whole.insert(clear.id);
+            held.extend(clear.packs.iter().map(|pack| pack.id));
+        }
+    }
+    let packs: Vec<PackRef> = contents.iter().map(|contents| contents.pack).collect();
+    held.extend(absent(objects, &packs).await?);
+    let mut builder = SegmentBuilder::new(ring);
+    let mut made = Vec::new();
+    for contents in contents.iter().filter(|contents| !held.contains(&contents.pack.id)) {
+        made.extend(builder.add_pack(contents.clone())?);
+    }
+    made.extend(builder.end_segment()?);
+    let mut here = Vec::with_capacity(whole.len() + made.len());
+    for FinishedSegment { bytes, segment } in made {
+        objects.put(&Name::index(segment.clear.id), bytes).await?;
+        here.push(segment);
+    }
+    here.extend(segments.extract_if(.., |segment| whole.contains(&segment.clear.id)));
+    Ok(here)
 }
 
 /// Those of these packs that are not there in full.

@@ -26,6 +26,21 @@ pub struct Found {
     pub problems: Vec<Problem>,
 }
 
+impl Found {
+    /// The one of the two that tells more, with the problems of both; the next number is free in both.
+    pub(crate) fn or_later(mut self, mut other: Self) -> Self {
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.append(&mut other.problems);
+        let next = self.next.max(other.next);
+        let later = if other.checkpoint.is_some() && (other.next > self.next || self.checkpoint.is_none()) {
+            other
+        } else {
+            self
+        };
+        Self { next, problems, ..later }
+    }
+}
+
 /// Looks for the last whole checkpoint of `session`, which the holder of `author` began.
 ///
 /// # Errors

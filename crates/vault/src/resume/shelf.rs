@@ -48,8 +48,8 @@ pub struct Shelf {
 pub type SharedShelf = Arc<Mutex<Shelf>>;
 
 impl Shelf {
-    /// A segment took in these packs.
-    pub(crate) fn segment(&mut self, id: SegmentId, packs: &BTreeSet<PackId>) {
+    /// A segment over these packs is acknowledged: it stands for them.
+    pub fn take_in(&mut self, id: SegmentId, packs: &BTreeSet<PackId>) {
         self.packs.retain(|mark| !packs.contains(&mark.pack.id));
         self.segments.push(id);
     }

@@ -7,8 +7,7 @@ use shudao_vault::frame::Compression;
 use shudao_vault::id::{Digest, VaultId};
 use shudao_vault::index::Index;
 use shudao_vault::keys::KeyRing;
-use shudao_vault::log::State;
-use shudao_vault::vault_file::VaultFile;
+use shudao_vault::reader::Reliance;
 
 use super::*;
 use crate::ingest::IngestContext;
@@ -18,8 +17,7 @@ fn ingest(ring: &KeyRing) -> Ingest {
     let context = IngestContext {
         ring: Arc::new(ring.clone()),
         index: Arc::new(Index::in_memory(ring.vault)),
-        state: State::new(VaultFile::new(ring.vault, ring.signing.verify_key())),
-        trusted: Vec::new(),
+        reliance: Reliance::new(Vec::new(), Vec::new()),
         compression: Compression::Fast,
         pack_bytes_target: 1 << 20,
         dry_run: true,

@@ -74,6 +74,7 @@ impl Scene {
             compression: Compression::Fast,
             dry_run: false,
             program: "test".to_owned(),
+            fanout: FanoutOptions::default(),
             resume: ResumeOptions { state, checkpoint_every: every, file_bytes_min: LARGE_BYTES },
         }
     }
@@ -172,7 +173,7 @@ impl Scene {
         let mut vault = open(&self.store, "owner").await;
         let source = vault.ring().source_id("a look");
         let session = vault.begin(source, Timestamp(2)).await.unwrap();
-        vault.adopt(&session, checkpoint.shelf.clone(), Vec::new(), Timestamp(2)).await.unwrap();
+        vault.adopt((&session, 0), checkpoint.shelf.clone(), Vec::new(), Timestamp(2)).await.unwrap();
         let mut covered = BTreeMap::new();
         for tree in &checkpoint.trees {
             let mut stream = EntryStream::open(vault.reader(), tree.root, tree.level);
