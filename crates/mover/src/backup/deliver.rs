@@ -106,7 +106,8 @@ impl Run<'_> {
             ended = futures_util::future::join(feeding, courses) => Some(ended),
             () = stopped(progress) => None,
         };
-        let Some((fed, outcomes)) = ended else { return interrupted(waiting, work).await };
+        let Some((fed, mut outcomes)) = ended else { return interrupted(waiting, work).await };
+        course::measure(&fanout, &mut outcomes);
         conclude(fed, outcomes)
     }
 
