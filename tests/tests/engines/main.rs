@@ -5,5 +5,6 @@
 mod agreement;
 mod generations;
 mod liars;
+mod object_lock;
 mod place;
 mod roles;

@@ -23,7 +23,7 @@ use super::{Creation, Listed};
 /// The kinds of storage.
 pub(super) enum Backend {
     Local(Local),
-    Remote(Remote),
+    Remote(Box<Remote>),
     Memory(Memory),
     Faulty(Faults),
 }
@@ -128,6 +128,15 @@ impl Backend {
             Self::Local(_) | Self::Memory(_) => true,
             Self::Remote(remote) => remote.claims_create_if_absent(),
             Self::Faulty(faults) => faults.claims_create_if_absent(),
+        }
+    }
+
+    /// The network backend, which alone can have versions and locks. A view with faults adds none to these.
+    pub(super) fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Remote(remote) => Some(remote),
+            Self::Faulty(faults) => faults.remote(),
+            Self::Local(_) | Self::Memory(_) => None,
         }
     }
 }

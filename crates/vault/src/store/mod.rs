@@ -21,6 +21,7 @@ mod budget;
 mod draw;
 pub mod faults;
 mod local;
+pub mod lock;
 mod memory;
 mod name;
 mod options;
@@ -96,7 +97,7 @@ impl Store {
     pub async fn open(address: &Address, options: &StoreOptions) -> Result<Self> {
         let backend = match &address.place {
             Place::Local(path) => Backend::Local(local::Local::new(path, options)?),
-            Place::Remote(place) => Backend::Remote(remote::Remote::open(place, options).await?),
+            Place::Remote(place) => Backend::Remote(Box::new(remote::Remote::open(place, options).await?)),
             Place::Memory => Backend::Memory(Memory::default()),
         };
         Ok(Self::of(address.clone(), backend, options))

@@ -222,6 +222,7 @@ async fn usage_counts_requests_and_bytes() {
         sizes: 1,
         lists: 1,
         deletes: 1,
+        locks: 0,
         retries: 0,
     };
     assert_eq!(store.usage(), expected);

@@ -28,6 +28,7 @@ pub(super) use site::Site;
 
 use super::backend::Backend;
 use super::draw::Draw;
+use super::remote::Remote;
 use super::{Inner, Memory, Store, StoreOptions};
 
 /// Rates are in thousandths.
@@ -266,6 +267,10 @@ impl Faults {
     /// The inside of the storage that is seen, if it is one in memory.
     pub(super) fn inside(&self) -> Option<Memory> {
         Store { inner: Arc::clone(&self.view.under) }.inside()
+    }
+
+    pub(super) fn remote(&self) -> Option<&Remote> {
+        self.view.under.backend.remote()
     }
 
     /// Whether something with this rate happens now.
