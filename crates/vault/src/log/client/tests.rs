@@ -147,6 +147,53 @@ fn a_lost_request_is_put_again_with_the_same_bytes() {
 }
 
 #[test]
+fn an_entry_that_the_line_garbles_is_read_again_and_never_built_upon() {
+    for fault in [Fault::Flipped, Fault::Cut] {
+        run(async {
+            let (store, faults) = asked_once();
+            let mut mine = born(&store).await;
+            let mut other = mine.clone();
+            append(&store, &mut other, signer(&key(1)), |_| Ok(Some(begin(1)))).await.unwrap();
+            faults.once(Request::Read, "log/1", fault);
+            append(&store, &mut mine, signer(&key(1)), |_| Ok(Some(begin(2)))).await.unwrap();
+            assert_eq!(catch_up(&store, &mut other).await.unwrap(), [], "{fault:?}");
+            assert_eq!(mine.head(), other.head());
+        });
+    }
+}
+
+#[test]
+fn what_is_garbage_in_the_store_itself_is_passed_over_by_everybody() {
+    run(async {
+        let (store, _) = asked_once();
+        let mut state = born(&store).await;
+        store.create("log/1", Bytes::from_static(b"no entry")).await.unwrap();
+        assert_eq!(catch_up(&store, &mut state).await.unwrap().len(), 1);
+        assert_eq!(
+            append(&store, &mut state, signer(&key(1)), |_| Ok(Some(begin(1)))).await.unwrap(),
+            Some(2)
+        );
+    });
+}
+
+#[test]
+fn ones_own_entry_is_recognised_through_a_line_that_garbles_it() {
+    run(async {
+        let (store, faults) = asked_once();
+        let mut state = born(&store).await;
+        faults.once(Request::Create, "log/1", Fault::LostAnswer);
+        faults.once(Request::Read, "log/1", Fault::Flipped);
+        let mut asked = 0;
+        let decide = |_: &State| {
+            asked += 1;
+            Ok(Some(begin(1)))
+        };
+        assert_eq!(append(&store, &mut state, signer(&key(1)), decide).await.unwrap(), Some(1));
+        assert_eq!(asked, 1);
+    });
+}
+
+#[test]
 fn an_entry_without_effect_is_not_put() {
     run(async {
         let store = Store::memory();
