@@ -43,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("pack-header", packs::header),
     ("passphrase-text", text::passphrase),
     ("recipient-text", text::recipient),
+    ("retention", text::retention),
     ("segment", packs::segment),
     ("segment-body", packs::segment_body),
     ("session-checkpoint", sessions::checkpoint),

@@ -52,13 +52,19 @@ pub(super) async fn run(shared: &Shared<'_>, place: usize, replica: &mut Replica
     let mut outcome = ReplicaOutcome { place, ..ReplicaOutcome::default() };
     if let Err(error) = gone {
         shared.fanout.give_up(place);
-        let lacking = shared.fanout.lacking(place);
-        // The need list and the snapshot itself.
-        outcome.objects_behind = lacking.len() as u64 + 2;
-        outcome.bytes_behind = lacking.iter().map(|(_, bytes)| bytes).sum();
         outcome.failure = Some(error);
     }
     outcome
+}
+
+/// Says by how much the replicas that did not commit are behind, once nothing more comes.
+pub(super) fn measure(fanout: &Fanout, outcomes: &mut [ReplicaOutcome]) {
+    for outcome in outcomes.iter_mut().filter(|outcome| !outcome.is_committed()) {
+        let lacking = fanout.lacking(outcome.place);
+        // The need list and the snapshot itself.
+        outcome.objects_behind = lacking.len() as u64 + 2;
+        outcome.bytes_behind = lacking.iter().map(|(_, bytes)| bytes).sum();
+    }
 }
 
 async fn go(shared: &Shared<'_>, place: usize, replica: &mut Replica) -> Result<(), Error> {
