@@ -12,6 +12,7 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`retention`] | which snapshots stay |
 //! | [`vault`], [`session`] | the handles that the other crates work with |
 
 pub mod codec;
@@ -31,6 +32,7 @@ pub mod pack;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod retention;
 pub mod roots;
 pub mod segment;
 pub mod session;
