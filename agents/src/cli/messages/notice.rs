@@ -207,8 +207,11 @@ super::messages! {
             "Snapshot {snapshot} is released."
             "快照 {snapshot} 已解除保全。"
         ForgetPlan { count: String }
-            "Plan: forget the snapshots above, for good: {count}."
-            "计划：永久遗忘以上快照：{count} 个。"
+            "Plan: snapshots to be forgotten, for good: {count}."
+            "计划：将永久遗忘的快照：{count} 个。"
+        ClocksInDoubt { count: String }
+            "Snapshots whose times contradict their sequence or lie in the future: {count}. They stay, and no rule counts them: check the clocks of their hosts."
+            "时间与序号矛盾或位于未来的快照：{count} 个。它们予以保留，且不计入任何规则：请检查相关主机的时钟。"
         Forgotten { count: String }
             "Snapshots forgotten: {count}. Their space stays used until the vault is collected."
             "已遗忘快照：{count} 个。所占空间在保险库回收之前不会释放。"

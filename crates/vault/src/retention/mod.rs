@@ -13,7 +13,8 @@ mod clock;
 mod plan;
 mod policy;
 
-pub use calendar::{Zone, fixed_zone};
+pub use calendar::{Period, Zone, fixed_zone};
+pub use clock::Doubt;
 pub use plan::{Candidate, Decision, Reason, plan};
 pub use policy::{Policy, Rules, Span, let_go};
 

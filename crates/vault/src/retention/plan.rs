@@ -47,6 +47,28 @@ pub enum Reason {
     TagsUnknown,
 }
 
+impl Reason {
+    /// Its name in machine-readable output.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoRules => "no_rules",
+            Self::Held => "held",
+            Self::Clock(Doubt::Ahead) => "clock_ahead",
+            Self::Clock(Doubt::AgainstSequence) => "clock_against_sequence",
+            Self::Newest => "newest",
+            Self::Last => "last",
+            Self::Periodic(Period::Hour) => "hourly",
+            Self::Periodic(Period::Day) => "daily",
+            Self::Periodic(Period::Week) => "weekly",
+            Self::Periodic(Period::Month) => "monthly",
+            Self::Periodic(Period::Year) => "yearly",
+            Self::Within => "within",
+            Self::Tag(_) => "tag",
+            Self::TagsUnknown => "tags_unknown",
+        }
+    }
+}
+
 /// What is to happen to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
