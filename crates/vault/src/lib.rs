@@ -12,10 +12,11 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
-//! | [`retention`] | which snapshots stay |
+//! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`vault`], [`session`] | the handles that the other crates work with |
 
 pub mod codec;
+pub mod collect;
 pub mod entry;
 pub mod error;
 pub mod fetch;
