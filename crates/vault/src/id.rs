@@ -77,6 +77,10 @@ id_type!(
     SlotId, 16
 );
 id_type!(
+    /// One protection of a snapshot that is being read. Random.
+    PinId, 16
+);
+id_type!(
     /// One client: a state directory. Random.
     ClientId, 16
 );

@@ -9,7 +9,7 @@
 //! | [`suite`], [`keys`], [`vault_file`] | cryptography behind one door; who may open what |
 //! | [`store`] | the only door to object storage |
 //! | [`entry`], [`tree`], [`roots`], [`snapshot`] | what a snapshot says about a source |
-//! | [`frame`], [`pack`], [`segment`], [`index`], [`need`] | where content lies and what a snapshot needs |
+//! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
 //! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
@@ -27,6 +27,7 @@ pub mod keys;
 pub mod log;
 pub mod name;
 pub mod need;
+pub mod needed;
 pub mod object;
 pub mod objects;
 pub mod pack;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::ObjectId;
+use crate::log::State;
 use crate::name::Name;
 use crate::store::Store;
 
@@ -18,13 +19,21 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct Objects {
     store: Store,
-    swept: Arc<RwLock<BTreeMap<Name, u64>>>,
+    known: Arc<RwLock<Known>>,
+}
+
+/// What is known of the keys.
+#[derive(Default)]
+struct Known {
+    /// The last sweep that was learned of.
+    sweep: Option<u64>,
+    swept: BTreeMap<Name, u64>,
 }
 
 impl Objects {
     /// The objects of a replica of which no sweep is known yet.
     pub fn new(store: Store) -> Self {
-        Self { store, swept: Arc::default() }
+        Self { store, known: Arc::default() }
     }
 
     /// The store.
@@ -32,10 +41,13 @@ impl Objects {
         &self.store
     }
 
-    /// Takes note of a sweep.
-    pub(crate) fn learn(&self, sweep: u64, names: impl IntoIterator<Item = Name>) {
-        let mut swept = self.swept.write().unwrap_or_else(PoisonError::into_inner);
-        swept.extend(names.into_iter().map(|name| (name, sweep)));
+    /// Takes over what the log says of keys.
+    pub(crate) fn learn(&self, state: &State) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.sweep != state.last_sweep() {
+            known.sweep = state.last_sweep();
+            known.swept.clone_from(state.swept());
+        }
     }
 
     /// The key in force.
@@ -44,7 +56,7 @@ impl Objects {
     }
 
     fn sweep_of(&self, name: &Name) -> Option<u64> {
-        self.swept.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).swept.get(name).copied()
     }
 
     /// The whole object, whose bytes hash to its name.
@@ -139,7 +151,7 @@ mod tests {
         let name = Name::pack(ObjectId::of(&bytes));
         objects.put(&name, bytes.clone()).await.unwrap();
         assert_eq!(objects.size(&name).await.unwrap(), Some(10));
-        objects.learn(12, [name]);
+        objects.known.write().unwrap().swept.insert(name, 12);
         assert!(objects.key(&name).ends_with("~12"));
         assert_eq!(objects.size(&name).await.unwrap(), None);
         assert_eq!(objects.readable_size(&name).await.unwrap(), Some(10));

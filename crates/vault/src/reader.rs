@@ -244,16 +244,22 @@ pub fn frame_key(place: &Location) -> FrameKey {
 ///
 /// `trusted` are the writers whose word counts: itself and, for metadata, its named predecessors. Of anybody else's
 /// chunks both the pack and the segment must be vouched for: a pack that was read and is good still has no say in what
-/// a later segment claims about it.
+/// a later segment claims about it. What is condemned or swept is as good as absent.
 pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[WriterId]) -> bool {
-    if state.bad(&place.key, u64::from(place.counter)) {
+    let pack = Name::pack(place.pack);
+    if state.bad(&place.key, u64::from(place.counter))
+        || state.is_gone(&pack)
+        || state.condemned().contains_key(&pack)
+    {
         return false;
     }
-    if trusted.contains(&place.writer) && trusted.contains(&place.author) {
+    // Compaction copies frames, and who copies is a keeper: trusted to copy what is there.
+    let is_copy = state.is_compacted(&place.pack) && state.is_keeper(place.author);
+    if trusted.contains(&place.writer) && (is_copy || trusted.contains(&place.author)) {
         return true;
     }
-    place.pack_kind.space() == ChunkSpace::Content
-        && (state.config().trust_writers || (state.vouched(&place.pack) && state.vouched(&place.segment)))
+    let vouched = state.vouched(&place.pack) && (is_copy || state.vouched(&place.segment));
+    place.pack_kind.space() == ChunkSpace::Content && (state.config().trust_writers || vouched)
 }
 
 /// Least recently used frames, bounded by their plain bytes.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::id::{Timestamp, VaultId};
 use crate::log::client::Void;
-use crate::log::{self, Envelope, State};
+use crate::log::{self, Envelope, Op, Signer, State};
 use crate::object::{VAULT_FILE, log_path};
 use crate::objects::Objects;
 use crate::store::Store;
@@ -58,8 +58,34 @@ impl Replica {
 
     /// Reads log entries that were appended since.
     pub async fn catch_up(&mut self) -> Result<()> {
-        self.void.extend(log::catch_up(self.objects.store(), &mut self.state).await?);
+        let caught_up = log::catch_up(self.objects.store(), &mut self.state).await;
+        self.objects.learn(&self.state);
+        self.void.extend(caught_up?);
         Ok(())
+    }
+
+    /// Appends to the log what `decide` wants on the state of the whole log; see [`log::append`].
+    ///
+    /// # Errors
+    /// Those of [`log::append`].
+    pub async fn append(
+        &mut self,
+        signer: Signer<'_>,
+        decide: impl FnMut(&State) -> Result<Option<Op>>,
+    ) -> Result<Option<u64>> {
+        let appended = log::append(self.objects.store(), &mut self.state, signer, decide).await;
+        self.objects.learn(&self.state);
+        appended
+    }
+
+    /// Appends `op` on exactly the present state; see [`log::append_here`].
+    ///
+    /// # Errors
+    /// Those of [`log::append_here`].
+    pub async fn append_here(&mut self, signer: Signer<'_>, op: Op) -> Result<Option<u64>> {
+        let appended = log::append_here(self.objects.store(), &mut self.state, signer, op).await;
+        self.objects.learn(&self.state);
+        appended
     }
 
     /// The object store.

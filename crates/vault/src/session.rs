@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
-use crate::id::{
-    NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
-};
+use crate::error::{Error, Kind, Result};
+use crate::id::{NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp};
 use crate::keys::KeyRing;
+use crate::log::duty::Hindrances;
 use crate::log::{self, Body, CommitStatement, Op, Signer, Statement};
 use crate::name::Name;
 use crate::need::{NeedBase, NeedList};
+use crate::needed::read_list;
 use crate::objects::Objects;
 use crate::pack::FinishedPack;
 use crate::replica::Replica;
@@ -48,15 +48,42 @@ impl Session {
     ) -> Result<Self> {
         let mut session = Self { id: SessionId(random()), source, parent: None, sequence: 1 };
         let signer = Signer { key: &ring.signing, time: now };
-        let (store, state) = replica.log_parts();
-        log::append(store, state, signer, |state| {
-            let parent = state.latest(source);
-            session.parent = parent.map(|(id, _)| id);
-            session.sequence = parent.map_or(1, |(_, visible)| visible.sequence + 1);
-            Ok(Some(Op::Begin { session: session.id, source, parent: session.parent }))
-        })
-        .await?;
+        replica
+            .append(signer, |state| {
+                let parent = state.latest(source);
+                session.parent = parent.map(|(id, _)| id);
+                session.sequence = parent.map_or(1, |(_, visible)| visible.sequence + 1);
+                Ok(Some(Op::Begin { session: session.id, source, parent: session.parent }))
+            })
+            .await?;
         Ok(session)
+    }
+
+    /// Answers what keepers condemned since the session last did: keeps what it relies on, or says that it has seen. From
+    /// then on it blocks no sweep. To be called every minute or so of a long run.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another; the store's.
+    pub async fn attend(
+        &self,
+        replica: &mut Replica,
+        signer: Signer<'_>,
+        relies_on: impl Fn(&Name) -> bool,
+    ) -> Result<()> {
+        loop {
+            replica.catch_up().await?;
+            let state = replica.state();
+            state.hindrances(self.id, [])?;
+            if !state.awaits_answer(self.id) {
+                return Ok(());
+            }
+            let names: Vec<Name> = state.condemned().keys().filter(|name| relies_on(name)).copied().collect();
+            let op = match log::parts(&names).next() {
+                Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
+                None => Op::Seen { session: self.id },
+            };
+            replica.append_here(signer, op).await?;
+        }
     }
 
     /// Stores the snapshot and its need list and appends `commit`. Every pack that `contents` needs and every segment
@@ -70,66 +97,97 @@ impl Session {
         now: Timestamp,
     ) -> Result<SnapshotId> {
         let needs: BTreeSet<PackId> = contents.need.iter().map(|(pack, _)| *pack).collect();
-        let need_list = self.put_need_list(replica, &needs).await?;
+        let (need_list, list) = self.need_list(replica, &needs).await?;
         let draft = Draft { sequence: self.sequence, parent: self.parent, time: now, contents };
-        let object = draft.seal(ring)?;
+        let object = Bytes::from(draft.seal(ring)?);
         let snapshot = ObjectId::of(&object);
-        replica.objects().put(&Name::snapshot(snapshot), Bytes::from(object)).await?;
+        let mut relied: BTreeSet<Name> = needs.into_iter().map(Name::pack).collect();
+        relied.extend(segments.iter().map(|segment| Name::index(*segment)));
+        relied.extend(list.base_chain.iter().map(|base| Name::index(*base)));
         let commit =
             CommitStatement { snapshot, source: self.source, sequence: self.sequence, need_list, segments };
         let statement =
             Statement { author: ring.writer_id(), time: now, serial: 0, body: Body::Commit(commit) };
         let statement = statement.sign(ring.vault, &ring.signing)?;
         let signer = Signer { key: &ring.signing, time: now };
-        let (store, state) = replica.log_parts();
-        log::append(store, state, signer, |_| {
-            Ok(Some(Op::Commit { session: self.id, statement: statement.clone() }))
-        })
-        .await?;
+        let op = Op::Commit { session: self.id, statement };
+        let made = [(Name::index(need_list), list.bytes), (Name::snapshot(snapshot), object)];
+        self.conclude(replica, signer, &relied, &made, &op).await?;
         Ok(snapshot)
     }
 
-    async fn put_need_list(&self, replica: &Replica, needs: &BTreeSet<PackId>) -> Result<NeedListId> {
+    /// Appends `op`, which ends the session, on a state on which everything that it relies on is there and not
+    /// condemned. `made` are its last objects, which are put here.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
+    pub(crate) async fn conclude(
+        &self,
+        replica: &mut Replica,
+        signer: Signer<'_>,
+        relied: &BTreeSet<Name>,
+        made: &[(Name, Bytes)],
+        op: &Op,
+    ) -> Result<()> {
+        loop {
+            for (name, bytes) in made {
+                replica.objects().put(name, bytes.clone()).await?;
+            }
+            replica.catch_up().await?;
+            let all = relied.iter().chain(made.iter().map(|(name, _)| name));
+            let Hindrances { lost, condemned } = replica.state().hindrances(self.id, all)?;
+            let mut kept = condemned;
+            for name in lost {
+                // What was put again stands at the key in force and counts once it is kept.
+                if replica.objects().size(&name).await?.is_some() {
+                    kept.push(name);
+                } else if made.iter().all(|(own, _)| *own != name) {
+                    let message = format!("commit: {name} was collected while this session was away");
+                    return Err(Error::new(Kind::Conflict, message));
+                }
+            }
+            let op = match log::parts(&kept).next() {
+                Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
+                None => op.clone(),
+            };
+            let concludes = !matches!(op, Op::Keep { .. });
+            if replica.append_here(signer, op).await?.is_some() && concludes {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn need_list(
+        &self,
+        replica: &Replica,
+        needs: &BTreeSet<PackId>,
+    ) -> Result<(NeedListId, PlannedList)> {
         let parent = self.parent.and_then(|parent| replica.state().visible().get(&parent));
         let base = match parent {
             // A parent whose list cannot be read is not built upon; the new list is then written in full.
-            Some(parent) => {
-                load_need_list(replica.objects(), replica.vault_id(), parent.need_list).await.ok()
-            }
+            Some(parent) => read_list(replica.objects(), replica.vault_id(), parent.need_list).await.ok(),
             None => None,
         };
-        let base = parent.zip(base.as_ref());
-        let base =
-            base.map(|(parent, (packs, depth))| NeedBase { id: parent.need_list, depth: *depth, packs });
-        let bytes = NeedList::plan_next(base, needs).encode(replica.vault_id());
-        let id = ObjectId::of(&bytes);
-        replica.objects().put(&Name::index(id), Bytes::from(bytes)).await?;
-        Ok(id)
+        let plan = match parent.zip(base.as_ref()) {
+            Some((parent, base)) => {
+                let depth = (base.chain.len() - 1) as u8;
+                NeedList::plan_next(Some(NeedBase { id: parent.need_list, depth, packs: &base.packs }), needs)
+            }
+            None => NeedList::plan_next(None, needs),
+        };
+        let base_chain = match plan.base() {
+            Some(_) => base.map(|base| base.chain).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let bytes = Bytes::from(plan.encode(replica.vault_id()));
+        Ok((ObjectId::of(&bytes), PlannedList { bytes, base_chain }))
     }
 }
 
-/// The packs of a need list and its depth, read through the lists that it builds on.
-pub async fn load_need_list(
-    objects: &Objects,
-    vault: VaultId,
-    id: NeedListId,
-) -> Result<(BTreeSet<PackId>, u8)> {
-    let mut chain: Vec<(NeedListId, NeedList)> = Vec::new();
-    let mut next = Some(id);
-    while let Some(id) = next {
-        let bytes = objects.read(&Name::index(id)).await?;
-        let list =
-            NeedList::decode(&bytes, vault).map_err(|error| error.context(format!("read need list {id}")))?;
-        // Depths fall by one from list to list, so a chain that goes in circles ends here.
-        if chain.last().is_some_and(|(_, above)| list.depth() >= above.depth()) {
-            return Err(Error::damaged(format!("need list {id} is not what the list above builds on")));
-        }
-        next = list.base();
-        chain.push((id, list));
-    }
-    let depth = chain.first().map_or(0, |(_, list)| list.depth());
-    chain.reverse();
-    Ok((NeedList::resolve(&chain)?, depth))
+/// A need list to be put, and the lists that it builds on.
+struct PlannedList {
+    bytes: Bytes,
+    base_chain: Vec<NeedListId>,
 }
 
 /// Puts packs one by one.

@@ -14,14 +14,15 @@ use crate::index::Index;
 use crate::keys::slot::{Lock, Unlock, open_slot};
 use crate::keys::{KeyRing, Role};
 use crate::log::client::Birth;
-use crate::log::{self, Body, Config, Op, Signer, Statement, Visible};
+use crate::log::{self, Body, Config, Op, Signer, State, Statement, Visible};
 use crate::name::Name;
+use crate::needed::read_list;
 use crate::object::{VAULT_FILE, key_path, log_path};
 use crate::objects::read_hashed;
 use crate::reader::Reader;
 use crate::replica::Replica;
 use crate::segment::Segment;
-use crate::session::{Session, load_need_list};
+use crate::session::Session;
 use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::store::Store;
 use crate::suite::{VerifyKey, random};
@@ -177,8 +178,8 @@ impl Vault {
     pub async fn reader_of(&self, snapshot: &SnapshotId) -> Result<Reader> {
         let reader = self.reader();
         let Some(visible) = self.replica.state().visible().get(snapshot) else { return Ok(reader) };
-        match load_need_list(self.replica.objects(), self.ring.vault, visible.need_list).await {
-            Ok((listed, _)) => Ok(reader.first(listed)),
+        match read_list(self.replica.objects(), self.ring.vault, visible.need_list).await {
+            Ok(list) => Ok(reader.first(self.replica.state().serving_all(snapshot, &list.packs))),
             Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => Ok(reader),
             Err(error) => Err(error),
         }
@@ -262,8 +263,7 @@ impl Vault {
         }
         for part in log::parts(snapshots) {
             let signer = Signer { key: &self.ring.signing, time: now };
-            let (store, state) = self.replica.log_parts();
-            log::append(store, state, signer, |_| Ok(Some(Op::Forget { snapshots: part.to_vec() }))).await?;
+            self.replica.append(signer, |_| Ok(Some(Op::Forget { snapshots: part.to_vec() }))).await?;
         }
         Ok(())
     }
@@ -336,14 +336,12 @@ async fn unmake(replica: &Replica) {
 async fn publish(replica: &mut Replica, ring: &KeyRing, now: Timestamp, body: Body) -> Result<()> {
     let signer = Signer { key: &ring.signing, time: now };
     let has_serial = !matches!(body, Body::Commit(_) | Body::Vouch(_) | Body::Bad(_));
-    let (store, state) = replica.log_parts();
-    log::append(store, state, signer, |state| {
+    let decide = |state: &State| {
         let serial = if has_serial { state.next_serial() } else { 0 };
         let statement = Statement { author: ring.writer_id(), time: now, serial, body: body.clone() };
         Ok(Some(Op::Publish { statement: statement.sign(ring.vault, &ring.signing)? }))
-    })
-    .await
-    .map(drop)
+    };
+    replica.append(signer, decide).await.map(drop)
 }
 
 /// The ring that `unlock` opens, and the slots that could not be read.

@@ -52,6 +52,9 @@ impl Rights {
     /// Vouch for packs and segments.
     pub const VOUCH: Self = Self(1 << 14);
 
+    /// What a courier, whom nobody certified, may do in a session of its own.
+    pub const COURIER: Self = Self(Self::COMMIT.0 | Self::KEEP.0 | Self::SEEN.0);
+
     const KNOWN: u32 = (1 << 15) - 1;
 
     /// The preset of a role.

@@ -88,20 +88,38 @@ pub async fn append(
         catch_up(store, state).await?;
         state.config().require_known(Operation::Write)?;
         let Some(op) = decide(state)? else { return Ok(None) };
-        let n = state.next();
-        let bytes = Bytes::from(sign(state, signer, op)?);
-        if let Verdict::Void(reason) = state.judge(n, &bytes)? {
-            return Err(no_effect(n, &reason));
-        }
-        if put(store, n, &bytes).await? {
-            // What was judged is what stands in place n, so folding it cannot end otherwise; still, say so if it does.
-            return match state.fold(n, &bytes)? {
-                Folded::Applied(_) => Ok(Some(n)),
-                Folded::Ignored(reason) => Err(no_effect(n, &reason)),
-            };
+        if let Some(n) = append_here(store, state, signer, op).await? {
+            return Ok(Some(n));
         }
     }
     Err(Error::new(Kind::Conflict, format!("append to the log: others were first {RACES_MAX} times")))
+}
+
+/// Appends `op` on exactly this state, which must have been caught up: for decisions that took reading. None if another
+/// client's entry stands there; then read it and decide again.
+///
+/// # Errors
+/// As [`append`].
+pub async fn append_here(
+    store: &Store,
+    state: &mut State,
+    signer: Signer<'_>,
+    op: Op,
+) -> Result<Option<u64>> {
+    state.config().require_known(Operation::Write)?;
+    let n = state.next();
+    let bytes = Bytes::from(sign(state, signer, op)?);
+    if let Verdict::Void(reason) = state.judge(n, &bytes)? {
+        return Err(no_effect(n, &reason));
+    }
+    if !put(store, n, &bytes).await? {
+        return Ok(None);
+    }
+    // What was judged is what stands in place n, so folding it cannot end otherwise; still, say so if it does.
+    match state.fold(n, &bytes)? {
+        Folded::Applied(_) => Ok(Some(n)),
+        Folded::Ignored(reason) => Err(no_effect(n, &reason)),
+    }
 }
 
 /// Begins a replica's log with its birth. Only the owner can.

@@ -2,6 +2,7 @@
 
 use crate::id::{KeyId, ObjectId, ReplicaId, SessionId, SnapshotId, WriterId};
 use crate::keys::Certificate;
+use crate::log::collection::Collect;
 use crate::log::config::Config;
 use crate::log::state::{Session, SessionState, Standing, State, Visible};
 use crate::log::statement::Subject;
@@ -14,6 +15,16 @@ pub enum OpKind {
     Begin,
     Commit,
     Forget,
+    Fence,
+    Condemn,
+    Keep,
+    Seen,
+    Sweep,
+    Swept,
+    Pin,
+    Unpin,
+    Replace,
+    Courier,
     Hold,
     Release,
     Vouch,
@@ -29,6 +40,7 @@ pub(super) enum Effect {
     Begin { id: SessionId, session: Session },
     Commit { snapshot: SnapshotId, visible: Visible },
     Forget(Vec<SnapshotId>),
+    Collect(Collect),
     Hold { snapshot: SnapshotId, serial: u64, held: bool },
     Vouch(Vec<ObjectId>),
     Bad(Vec<(KeyId, u64)>),
@@ -47,28 +59,31 @@ impl State {
                 OpKind::Birth
             }
             Effect::Begin { id, session } => {
+                let kind = if session.courier.is_some() { OpKind::Courier } else { OpKind::Begin };
+                if session.courier.is_some() {
+                    self.couriers.insert(session.author, id);
+                }
                 self.sessions.insert(id, session);
-                OpKind::Begin
+                kind
             }
             Effect::Commit { snapshot, visible } => {
-                for segment in &visible.segments {
-                    if self.segments_known.insert(*segment) {
-                        self.segments.push(*segment);
-                    }
-                }
-                if let Some(session) = self.sessions.get_mut(&visible.session) {
-                    session.state = SessionState::Committed(snapshot);
-                }
+                self.add_segments(&visible.segments);
+                let session = visible.session;
                 self.visible.insert(snapshot, visible);
+                self.close(session, SessionState::Committed(snapshot));
                 OpKind::Commit
             }
             Effect::Forget(snapshots) => {
                 for snapshot in snapshots {
-                    self.visible.remove(&snapshot);
                     self.forgotten.insert(snapshot);
+                    if let Some(visible) = self.visible.remove(&snapshot) {
+                        self.collection.retired.insert(snapshot, visible);
+                    }
                 }
+                self.let_retired_go();
                 OpKind::Forget
             }
+            Effect::Collect(effect) => self.collect(effect),
             Effect::Hold { snapshot, serial, held } => {
                 self.holds.insert(snapshot, (serial, held));
                 self.serial = self.serial.max(serial);
@@ -114,10 +129,10 @@ impl State {
         if self.stands(WriterId(subject)) {
             return;
         }
-        for session in self.sessions.values_mut() {
-            if session.author.0 == subject && session.state == SessionState::Open {
-                session.state = SessionState::KeyRemoved;
-            }
+        let open = self.open_sessions().filter(|(_, session)| session.author.0 == subject);
+        let theirs: Vec<SessionId> = open.map(|(id, _)| id).collect();
+        for session in theirs {
+            self.close(session, SessionState::KeyRemoved);
         }
     }
 }

@@ -3,19 +3,22 @@
 //! Pure: bytes in, a verdict out. An entry that is garbage or breaks a rule has no effect for anyone; the chain goes on
 //! over its bytes all the same.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, ReplicaId, SessionId, WriterId};
+use crate::id::{ObjectId, ReplicaId, SessionId, SnapshotId, SourceId, WriterId};
 use crate::keys::{Certificate, Rights};
 use crate::log::effect::Effect;
 pub use crate::log::effect::OpKind;
 use crate::log::entry::Envelope;
-use crate::log::op::{self, Op};
+use crate::log::op::Op;
 use crate::log::state::{Session, SessionState, Standing, State, Visible};
 use crate::log::statement::{
     Body, CommitStatement, KeyPresence, Reading, SignedStatement, Statement, Subject,
 };
+use crate::name::Name;
+use crate::suite::VerifyKey;
 
 /// The verdict on an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,18 +69,18 @@ pub enum Verdict {
 pub struct Change(Effect);
 
 /// Stops judging: the entry is void, or the log cannot be folded on.
-enum Stop {
+pub(super) enum Stop {
     Void(Reason),
     Fatal(Error),
 }
 
-type Judged<T> = std::result::Result<T, Stop>;
+pub(super) type Judged<T> = std::result::Result<T, Stop>;
 
 fn garbage<T>(problem: impl Into<String>) -> Judged<T> {
     Err(Stop::Void(Reason::Garbage(problem.into())))
 }
 
-fn rule<T>(rule: &'static str) -> Judged<T> {
+pub(super) fn rule<T>(rule: &'static str) -> Judged<T> {
     Err(Stop::Void(Reason::Rule(rule)))
 }
 
@@ -93,12 +96,13 @@ impl State {
     /// [`Kind::Unsupported`] for what only a newer version understands; [`Kind::Bug`] for another `n`.
     pub fn fold(&mut self, n: u64, bytes: &[u8]) -> Result<Folded> {
         let verdict = self.judge(n, bytes)?;
-        self.head = *blake3::hash(bytes).as_bytes();
-        self.next += 1;
-        Ok(match verdict {
+        let folded = match verdict {
             Verdict::Valid(change) => Folded::Applied(self.apply(change.0)),
             Verdict::Void(reason) => Folded::Ignored(reason),
-        })
+        };
+        self.head = *blake3::hash(bytes).as_bytes();
+        self.next += 1;
+        Ok(folded)
     }
 
     /// What entry `n` with these bytes would do on this state.
@@ -129,13 +133,17 @@ impl State {
             return garbage("it was made for another replica");
         }
         let author = envelope.author;
-        let (Some(rights), Some(key)) = (self.rights(author), self.verify_key(author)) else {
+        let Some((rights, key)) = self.appender(&envelope)? else {
             return garbage(format!("its author {author} is not certified"));
         };
         if !envelope.is_signed_by(&key) {
             return garbage(format!("it is not signed by {author}, whom it names"));
         }
         if envelope.previous != self.head {
+            if self.rights(author).is_none() {
+                // Anybody can be a courier: one that saw another log stops nobody.
+                return garbage("its courier saw another entry below");
+            }
             // Its author saw another entry below: what was replaced, or went back, only people can find out.
             return Err(Stop::Fatal(Error::damaged(format!(
                 "log/{} does not follow log/{}: one of the two was altered, or the log went back and was written on \
@@ -150,10 +158,26 @@ impl State {
         }
     }
 
+    /// What the entry's author may do, and its key: a certified one's, a courier's of an open session, or the one that a
+    /// courier brings along. None for anybody else.
+    fn appender(&self, envelope: &Envelope<'_>) -> Judged<Option<(Rights, VerifyKey)>> {
+        let author = envelope.author;
+        if let Some(certified) = self.rights(author).zip(self.verify_key(author)) {
+            return Ok(Some(certified));
+        }
+        let session = self.couriers.get(&author).and_then(|id| self.sessions.get(id));
+        if let Some(key) = session.and_then(|session| session.courier) {
+            return Ok(Some((Rights::COURIER, key)));
+        }
+        Ok(match readable(envelope.op())? {
+            Some(Op::Courier { key, .. }) if key.writer_id() == author => Some((Rights(0), key)),
+            _ => None,
+        })
+    }
+
     /// Stops for what a newer version may mean; garbage if the author cannot speak for one (`log.md` section 5).
     fn future<T>(&self, author: WriterId, rights: Rights, op: u8) -> Judged<T> {
-        let reserved = op::reserved(op).is_some_and(|right| rights.allow(right));
-        if reserved || self.speaks_of_the_future(author, rights) {
+        if self.speaks_of_the_future(author, rights) {
             let message = format!("fold log entry {}: operation {op}; a newer shudao is needed", self.next);
             return Err(Stop::Fatal(Error::new(Kind::Unsupported, message)));
         }
@@ -176,21 +200,18 @@ impl State {
             Op::Birth { replica, name, config } => self.birth(envelope, replica, name, &config),
             Op::Begin { session, source, parent } => {
                 need(Rights::BEGIN, "begin a session")?;
-                if self.sessions.contains_key(&session) {
-                    return rule("the session id was used before");
+                self.begin(envelope, session, source, parent)
+            }
+            Op::Courier { session, key } => {
+                if key.writer_id() != author || self.stands(author) || self.couriers.contains_key(&author) {
+                    return rule("a courier signs with a fresh key of its own");
                 }
-                if let Some(parent) = parent {
-                    match self.visible.get(&parent) {
-                        None => return rule("the session's parent is not visible"),
-                        Some(visible) if visible.source != source => {
-                            return rule("the session's parent is of another source");
-                        }
-                        Some(_) => {}
-                    }
-                }
-                let state = SessionState::Open;
-                let begun = Session { author, source, parent, begun: self.next, state };
-                Ok(Effect::Begin { id: session, session: begun })
+                let Effect::Begin { id, session } =
+                    self.begin(envelope, session, SourceId::default(), None)?
+                else {
+                    return rule("a courier begins a session");
+                };
+                Ok(Effect::Begin { id, session: Session { courier: Some(key), ..session } })
             }
             Op::Commit { session, statement } => {
                 need(Rights::COMMIT, "commit")?;
@@ -204,7 +225,49 @@ impl State {
                 Ok(Effect::Forget(snapshots))
             }
             Op::Publish { statement } => self.publish(&statement),
+            Op::Fence { .. }
+            | Op::Condemn { .. }
+            | Op::Keep { .. }
+            | Op::Seen { .. }
+            | Op::Sweep { .. }
+            | Op::Swept { .. }
+            | Op::Pin { .. }
+            | Op::Unpin { .. }
+            | Op::Replace { .. } => self.judge_collection(op, envelope, rights).map(Effect::Collect),
         }
+    }
+
+    fn begin(
+        &self,
+        envelope: &Envelope<'_>,
+        id: SessionId,
+        source: SourceId,
+        parent: Option<SnapshotId>,
+    ) -> Judged<Effect> {
+        if self.sessions.contains_key(&id) {
+            return rule("the session id was used before");
+        }
+        if let Some(parent) = parent {
+            match self.visible.get(&parent) {
+                None => return rule("the session's parent is not visible"),
+                Some(visible) if visible.source != source => {
+                    return rule("the session's parent is of another source");
+                }
+                Some(_) => {}
+            }
+        }
+        let session = Session {
+            author: envelope.author,
+            source,
+            parent,
+            courier: None,
+            begun: self.next,
+            time: envelope.time,
+            answered: self.next,
+            kept: BTreeMap::new(),
+            state: SessionState::Open,
+        };
+        Ok(Effect::Begin { id, session })
     }
 
     fn birth(
@@ -227,34 +290,36 @@ impl State {
     }
 
     fn commit(&self, author: WriterId, session: SessionId, statement: &SignedStatement) -> Judged<Effect> {
-        let Some(begun) = self.sessions.get(&session) else {
-            return rule("the commit's session was never begun");
-        };
-        if begun.state != SessionState::Open {
-            return rule("the commit's session is closed");
-        }
-        if begun.author != author {
-            return rule("the commit's session was begun by another key");
-        }
+        let begun = self.own_session(author, session)?;
         let statement = self.statement(statement)?;
         let Statement { author: signer, time, serial: _, body: Body::Commit(commit) } = statement else {
             return rule("a commit carries a commit statement");
         };
         let CommitStatement { snapshot, source, sequence, need_list, segments } = commit;
-        if signer != author {
-            return rule("the commit's statement is by another key");
+        if begun.courier.is_none() {
+            if signer != author {
+                return rule("the commit's statement is by another key");
+            }
+            if source != begun.source {
+                return rule("the commit is of another source than its session");
+            }
         }
-        if source != begun.source {
-            return rule("the commit is of another source than its session");
+        if !self.rights(signer).is_some_and(|rights| rights.allow(Rights::COMMIT)) {
+            return Err(Stop::Void(Reason::Forbidden { author: signer, what: "commit" }));
         }
-        if self.forgotten.contains(&snapshot) {
+        let objects = [Name::snapshot(snapshot), Name::index(need_list)];
+        let segments_of = segments.iter().map(|segment| Name::index(*segment));
+        if objects.into_iter().chain(segments_of).any(|name| self.was_lost(begun, &name)) {
+            return rule("what the commit names was swept since the session obtained it");
+        }
+        if self.rules.forget_is_final && self.forgotten.contains(&snapshot) {
             return rule("the snapshot was forgotten here");
         }
         if self.visible.contains_key(&snapshot) {
             return rule("the snapshot is visible already");
         }
         let n = self.next;
-        let visible = Visible { session, author, source, sequence, segments, need_list, n, time };
+        let visible = Visible { session, author: signer, source, sequence, segments, need_list, n, time };
         Ok(Effect::Commit { snapshot, visible })
     }
 
@@ -273,7 +338,7 @@ impl State {
             }
         };
         match body {
-            Body::Commit(_) => rule("a commit statement needs its session"),
+            Body::Commit(_) | Body::Replaces(_) => rule("a commit statement needs its session"),
             Body::Vouch(objects) => {
                 need(rights.allow(Rights::VOUCH), "vouch for packs and segments")?;
                 Ok(Effect::Vouch(objects))
@@ -325,7 +390,7 @@ impl State {
     }
 
     /// The statement, if its author's key stands and signed it.
-    fn statement(&self, signed: &SignedStatement) -> Judged<Statement> {
+    pub(super) fn statement(&self, signed: &SignedStatement) -> Judged<Statement> {
         let reading = readable(signed.read_any(self.file.vault))?;
         let author = match &reading {
             Reading::Known(statement) => statement.author,
@@ -350,4 +415,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

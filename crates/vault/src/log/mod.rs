@@ -7,21 +7,26 @@
 //! ```
 
 pub mod client;
+pub mod collection;
 pub mod config;
+pub mod duty;
 mod effect;
 pub mod entry;
 pub mod fold;
 pub mod op;
+pub(crate) mod rules;
 pub mod state;
 pub mod statement;
 
-pub use client::{Signer, append, birth, catch_up};
+pub use client::{Signer, append, append_here, birth, catch_up};
 pub use config::{ChunkerProfile, Config};
 pub use entry::{Entry, Envelope};
 pub use fold::{Folded, OpKind, Reason};
 pub use op::Op;
-pub use state::{State, Visible};
-pub use statement::{Body, CommitStatement, KeyPresence, SignedStatement, Statement};
+pub use state::{Pin, SessionState, State, Visible};
+pub use statement::{
+    Body, CommitStatement, KeyPresence, Replacement, ReplacesStatement, SignedStatement, Statement,
+};
 
 /// An entry is at most this long.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;

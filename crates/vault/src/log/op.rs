@@ -2,10 +2,14 @@
 
 use crate::codec::{Decoder, Encoder};
 use crate::error::Result;
-use crate::id::{ObjectId, ReplicaId, SessionId, SnapshotId, SourceId};
-use crate::keys::{Rights, decode_text, encode_text};
+use crate::id::{ObjectId, PinId, ReplicaId, SessionId, SnapshotId, SourceId, Timestamp};
+use crate::keys::{decode_text, encode_text};
 use crate::log::config::{NAME_BYTES_MAX, decode_flag};
-use crate::log::statement::{STATEMENT_BYTES_MAX, SignedStatement, decode_ids, encode_ids};
+use crate::log::statement::{
+    STATEMENT_BYTES_MAX, SignedStatement, decode_ids, decode_names, encode_ids, encode_names,
+};
+use crate::name::Name;
+use crate::suite::VerifyKey;
 
 const WHAT: &str = "log operation";
 
@@ -42,6 +46,66 @@ pub enum Op {
         /// Which.
         snapshots: Vec<SnapshotId>,
     },
+    /// A session is closed for good; it will never commit.
+    Fence {
+        /// An open session.
+        session: SessionId,
+    },
+    /// Nobody needs these objects any more; who comes to rely on one says `keep` first.
+    Condemn {
+        /// Which.
+        names: Vec<Name>,
+    },
+    /// A session relies on these objects: they are condemned no longer.
+    Keep {
+        /// An open session of the appender.
+        session: SessionId,
+        /// Which.
+        names: Vec<Name>,
+    },
+    /// A session knows of everything that was condemned so far, and has kept what it relies on.
+    Seen {
+        /// An open session of the appender.
+        session: SessionId,
+    },
+    /// The keys of these objects are given up: whoever may delete deletes them, at any time.
+    Sweep {
+        /// Condemned objects.
+        names: Vec<Name>,
+    },
+    /// Every key that a sweep gave up is gone. Nobody waits for it.
+    Swept {
+        /// The number of the sweep's entry.
+        sweep: u64,
+    },
+    /// A snapshot stays readable although it may be forgotten meanwhile.
+    Pin {
+        /// Never used before on this replica.
+        pin: PinId,
+        /// A visible snapshot.
+        snapshot: SnapshotId,
+        /// When it ends by itself, at most 7 days after the entry's time.
+        expiry: Timestamp,
+    },
+    /// Ends a pin.
+    Unpin {
+        /// Which.
+        pin: PinId,
+    },
+    /// A compaction's session ends: new packs serve snapshots in place of old ones.
+    Replace {
+        /// An open session of the appender.
+        session: SessionId,
+        /// A keeper's statement of what replaces what.
+        statement: SignedStatement,
+    },
+    /// A session begins whose appender holds no key of the vault and copies between replicas.
+    Courier {
+        /// Never used before on this replica.
+        session: SessionId,
+        /// A fresh key, which signs this entry and those of its session.
+        key: VerifyKey,
+    },
     /// A statement that stands on its own: hold, release, vouch, bad, key or config.
     Publish {
         /// The statement; its author need not be the appender.
@@ -58,6 +122,16 @@ impl Op {
             Self::Commit { .. } => 3,
             Self::Forget { .. } => 4,
             Self::Publish { .. } => 5,
+            Self::Fence { .. } => 6,
+            Self::Condemn { .. } => 7,
+            Self::Keep { .. } => 8,
+            Self::Seen { .. } => 9,
+            Self::Sweep { .. } => 10,
+            Self::Swept { .. } => 11,
+            Self::Pin { .. } => 12,
+            Self::Unpin { .. } => 13,
+            Self::Replace { .. } => 14,
+            Self::Courier { .. } => 15,
         }
     }
 
@@ -75,8 +149,28 @@ impl Op {
                     Some(parent) => out.u8(1).raw(&parent.0),
                 };
             }
-            Self::Commit { session, statement } => {
+            Self::Commit { session, statement } | Self::Replace { session, statement } => {
                 out.raw(&session.0).bytes(statement.as_bytes());
+            }
+            Self::Fence { session } | Self::Seen { session } => {
+                out.raw(&session.0);
+            }
+            Self::Condemn { names } | Self::Sweep { names } => encode_names(out, names)?,
+            Self::Keep { session, names } => {
+                out.raw(&session.0);
+                encode_names(out, names)?;
+            }
+            Self::Swept { sweep } => {
+                out.u64(*sweep);
+            }
+            Self::Pin { pin, snapshot, expiry } => {
+                out.raw(&pin.0).raw(&snapshot.0).i64(expiry.0);
+            }
+            Self::Unpin { pin } => {
+                out.raw(&pin.0);
+            }
+            Self::Courier { session, key } => {
+                out.raw(&session.0).raw(&key.0);
             }
             Self::Forget { snapshots } => encode_ids(out, snapshots)?,
             Self::Publish { statement } => {
@@ -105,27 +199,27 @@ impl Op {
             }
             4 => Self::Forget { snapshots: decode_ids(&mut input)? },
             5 => Self::Publish { statement: decode_statement(&mut input)? },
+            6 => Self::Fence { session: SessionId(input.array()?) },
+            7 => Self::Condemn { names: decode_names(&mut input)? },
+            8 => Self::Keep { session: SessionId(input.array()?), names: decode_names(&mut input)? },
+            9 => Self::Seen { session: SessionId(input.array()?) },
+            10 => Self::Sweep { names: decode_names(&mut input)? },
+            11 => Self::Swept { sweep: input.u64()? },
+            12 => Self::Pin {
+                pin: PinId(input.array()?),
+                snapshot: ObjectId(input.array()?),
+                expiry: Timestamp(input.i64()?),
+            },
+            13 => Self::Unpin { pin: PinId(input.array()?) },
+            14 => {
+                Self::Replace { session: SessionId(input.array()?), statement: decode_statement(&mut input)? }
+            }
+            15 => Self::Courier { session: SessionId(input.array()?), key: VerifyKey(input.array()?) },
             _ => return Ok(None),
         };
         input.finish()?;
         Ok(Some(op))
     }
-}
-
-/// The right that a reserved operation will need; `None` for a number that no version has yet.
-pub(crate) fn reserved(number: u8) -> Option<Rights> {
-    Some(match number {
-        6 => Rights::FENCE,
-        7 => Rights::CONDEMN,
-        8 => Rights::KEEP,
-        9 => Rights::SEEN,
-        10 => Rights::SWEEP,
-        11 => Rights::SWEPT,
-        12 => Rights::PIN,
-        13 => Rights::UNPIN,
-        14 => Rights::REPLACES,
-        _ => return None,
-    })
 }
 
 fn decode_statement(input: &mut Decoder<'_>) -> Result<SignedStatement> {

@@ -7,8 +7,11 @@ use crate::id::{
     WriterId,
 };
 use crate::keys::{Certificate, Rights, Role};
+use crate::log::collection::Collection;
 use crate::log::config::Config;
+use crate::log::rules::Rules;
 use crate::log::statement::Subject;
+use crate::name::Name;
 use crate::suite::VerifyKey;
 use crate::vault_file::VaultFile;
 
@@ -40,6 +43,10 @@ pub enum SessionState {
     Open,
     /// It committed this snapshot.
     Committed(SnapshotId),
+    /// It committed a compaction.
+    Compacted,
+    /// It was fenced.
+    Fenced,
     /// Its author's key was removed.
     KeyRemoved,
 }
@@ -49,14 +56,34 @@ pub enum SessionState {
 pub struct Session {
     /// Who began it.
     pub author: WriterId,
-    /// What it backs up.
+    /// What it backs up; zeros for a courier and a compaction.
     pub source: SourceId,
     /// What it builds on.
     pub parent: Option<SnapshotId>,
+    /// A courier's key.
+    pub courier: Option<VerifyKey>,
     /// The number of its begin entry.
     pub begun: u64,
+    /// When it began, by its author's clock.
+    pub time: Timestamp,
+    /// The number of its last keep or seen; of its begin before the first. No sweep waits for it because of what was
+    /// condemned before.
+    pub answered: u64,
+    /// What it kept, and where it last did; empty once it is closed.
+    pub kept: BTreeMap<Name, u64>,
     /// Where it stands.
     pub state: SessionState,
+}
+
+/// A protection of a snapshot against the consequences of a forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// What it protects.
+    pub snapshot: SnapshotId,
+    /// Whose it is.
+    pub author: WriterId,
+    /// When it ends.
+    pub expiry: Timestamp,
 }
 
 /// What the key statement of highest serial says of a subject.
@@ -91,6 +118,9 @@ pub struct State {
     pub(super) segments: Vec<SegmentId>,
     pub(super) segments_known: BTreeSet<SegmentId>,
     pub(super) serial: u64,
+    pub(super) couriers: BTreeMap<WriterId, SessionId>,
+    pub(super) collection: Collection,
+    pub(super) rules: Rules,
 }
 
 impl State {
@@ -115,6 +145,9 @@ impl State {
             segments: Vec::new(),
             segments_known: BTreeSet::new(),
             serial: 0,
+            couriers: BTreeMap::new(),
+            collection: Collection::default(),
+            rules: Rules::ALL,
         }
     }
 
@@ -233,9 +266,14 @@ impl State {
         self.holds.get(snapshot).is_some_and(|(_, held)| *held)
     }
 
-    /// Whether an owner vouched for this pack or segment.
+    /// Whether an owner vouched for this pack or segment, or for every pack from which a compaction copied into it.
     pub fn vouched(&self, object: &ObjectId) -> bool {
-        self.vouched.contains(object)
+        self.vouched.contains(object) || self.inherits_vouch(object)
+    }
+
+    /// Whether `writer` may replace packs: a keeper or the owner.
+    pub fn is_keeper(&self, writer: WriterId) -> bool {
+        self.rights(writer).is_some_and(|rights| rights.allow(Rights::REPLACES))
     }
 
     /// Whether the frame (`key`, `counter`) was found bad.

@@ -2,10 +2,13 @@
 
 use crate::codec::{Decoder, Encoder};
 use crate::error::{Error, Kind, Result};
-use crate::id::{KeyId, NeedListId, ObjectId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId};
+use crate::id::{
+    KeyId, NeedListId, ObjectId, PackId, SegmentId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
+};
 use crate::keys::certificate::{signed, split_signature};
 use crate::log::config::Config;
 use crate::log::{ENTRY_BYTES_MAX, LIST_ITEMS_MAX};
+use crate::name::Name;
 use crate::object::{self, ObjectKind};
 use crate::suite::{SigningKey, VerifyKey};
 
@@ -31,6 +34,26 @@ pub struct CommitStatement {
     pub need_list: NeedListId,
     /// The segments that its session made.
     pub segments: Vec<SegmentId>,
+}
+
+/// A pack whose needed frames stand in other packs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// The pack that is replaced.
+    pub old: PackId,
+    /// The packs that hold its frames, as far as the covered snapshots need them.
+    pub new: Vec<PackId>,
+}
+
+/// What a compaction did. A new pack holds frames of vouched packs only, or of unvouched ones only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacesStatement {
+    /// The segments that its session made: of the new packs.
+    pub segments: Vec<SegmentId>,
+    /// What stands where.
+    pub replacements: Vec<Replacement>,
+    /// The snapshots that the new packs serve; every other one still needs the old packs.
+    pub covers: Vec<SnapshotId>,
 }
 
 /// What a key statement says of its subject.
@@ -66,6 +89,8 @@ pub enum Body {
     },
     /// The owner's settings.
     Config(Config),
+    /// A compaction is complete.
+    Replaces(ReplacesStatement),
 }
 
 impl Body {
@@ -78,6 +103,7 @@ impl Body {
             Self::Bad(_) => 5,
             Self::Key { .. } => 6,
             Self::Config(_) => 7,
+            Self::Replaces(_) => 8,
         }
     }
 }
@@ -205,6 +231,16 @@ impl Body {
                 };
             }
             Self::Config(config) => config.encode(out)?,
+            Self::Replaces(replaces) => {
+                encode_ids(out, &replaces.segments)?;
+                check_list(&replaces.replacements)?;
+                out.varint(replaces.replacements.len() as u64);
+                for replacement in &replaces.replacements {
+                    out.raw(&replacement.old.0);
+                    encode_ids(out, &replacement.new)?;
+                }
+                encode_ids(out, &replaces.covers)?;
+            }
         }
         Ok(())
     }
@@ -242,6 +278,16 @@ impl Body {
                 Self::Key { subject, presence }
             }
             7 => Self::Config(Config::decode(&mut input)?),
+            8 => {
+                let segments = decode_ids(&mut input)?;
+                let count = decode_count(&mut input, ObjectId::LEN + 1)?;
+                let mut replacements = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let (old, new) = (ObjectId(input.array()?), decode_ids(&mut input)?);
+                    replacements.push(Replacement { old, new });
+                }
+                Self::Replaces(ReplacesStatement { segments, replacements, covers: decode_ids(&mut input)? })
+            }
             _ => return Ok(None),
         };
         input.finish()?;
@@ -274,6 +320,22 @@ pub(crate) fn decode_ids(input: &mut Decoder<'_>) -> Result<Vec<ObjectId>> {
         ids.push(ObjectId(input.array()?));
     }
     Ok(ids)
+}
+
+/// Appends a list of names.
+pub(crate) fn encode_names(out: &mut Encoder, names: &[Name]) -> Result<()> {
+    check_list(names)?;
+    out.varint(names.len() as u64);
+    for name in names {
+        name.encode(out);
+    }
+    Ok(())
+}
+
+/// Reads a list of names.
+pub(crate) fn decode_names(input: &mut Decoder<'_>) -> Result<Vec<Name>> {
+    let count = decode_count(input, Name::LEN)?;
+    (0..count).map(|_| Name::decode(input)).collect()
 }
 
 fn decode_count(input: &mut Decoder<'_>, item_bytes: usize) -> Result<usize> {

@@ -78,8 +78,8 @@ async fn each_snapshot_lists_exactly_its_packs_whatever_its_parent_lists() {
         let need = wanted.iter().map(|pack| (*pack, 1)).collect();
         let id = writer.commit(session, contents(need), Vec::new(), Timestamp(4)).await.unwrap();
         let list = writer.replica().state().visible()[&id].need_list;
-        let (listed, _) =
-            load_need_list(writer.replica().objects(), writer.replica().vault_id(), list).await.unwrap();
+        let listed =
+            read_list(writer.replica().objects(), writer.replica().vault_id(), list).await.unwrap().packs;
         assert_eq!(listed, wanted);
     }
 }

@@ -13,11 +13,11 @@ use crate::id::{ObjectId, PackId, WriterId};
 use crate::index::Index;
 use crate::keys::KeyRing;
 use crate::name::Name;
+use crate::needed::read_list;
 use crate::objects::Objects;
 use crate::pack::{Directory, Footer, PREFIX_BYTES, PackContents, PackHeader, tail_range};
 use crate::replica::Replica;
 use crate::segment::Segment;
-use crate::session::load_need_list;
 
 /// Stands for whoever signed a segment that nobody signed: never trusted.
 const NOBODY: WriterId = WriterId([0; WriterId::LEN]);
@@ -51,9 +51,9 @@ pub(super) async fn recover(replica: &Replica, ring: &KeyRing, index: &mut Index
 /// The packs that visible snapshots list; lists that cannot be read are passed over.
 async fn listed_packs(replica: &Replica) -> Result<BTreeSet<PackId>> {
     let mut packs = BTreeSet::new();
-    for visible in replica.state().visible().values() {
-        match load_need_list(replica.objects(), replica.vault_id(), visible.need_list).await {
-            Ok((listed, _)) => packs.extend(listed),
+    for (id, visible) in replica.state().visible() {
+        match read_list(replica.objects(), replica.vault_id(), visible.need_list).await {
+            Ok(list) => packs.extend(replica.state().serving_all(id, &list.packs)),
             Err(error) if is_loss(&error) => {}
             Err(error) => return Err(error),
         }

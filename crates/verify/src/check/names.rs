@@ -7,11 +7,11 @@ use futures_util::{StreamExt, stream};
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
 use shudao_vault::log::{Reason, Visible};
 use shudao_vault::name::Name;
+use shudao_vault::needed::read_list;
 use shudao_vault::object::{key_path, log_path};
 use shudao_vault::objects::read_hashed;
 use shudao_vault::replica::Replica;
 use shudao_vault::segment::SegmentClear;
-use shudao_vault::session::load_need_list;
 use shudao_vault::snapshot::SnapshotOuter;
 use shudao_vault::vault::chain;
 use shudao_vault::{Kind, Result};
@@ -158,8 +158,9 @@ pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport)
                 report.findings.push(damage(path, chain(&error), &consequence));
             }
         }
-        match load_need_list(replica.objects(), replica.vault_id(), visible.need_list).await {
-            Ok((packs, _)) => {
+        match read_list(replica.objects(), replica.vault_id(), visible.need_list).await {
+            Ok(list) => {
+                let packs = replica.state().serving_all(&id, &list.packs);
                 report.counts.objects_read += 1;
                 for pack in &packs {
                     needs.packs.entry(*pack).or_default().insert(id);

@@ -1,0 +1,32 @@
+//! Which rules are in force: all of them, always.
+//!
+//! That each rule is needed is shown by turning it off: tests build states without one and watch data being lost.
+
+/// Rules of `docs/format/log.md` that a state and those who append to it obey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// A sweep waits for the sessions that began before the condemn.
+    pub(crate) sweep_waits: bool,
+    /// A keep ends a condemn.
+    pub(crate) keep_counts: bool,
+    /// A forgotten snapshot never comes back.
+    pub(crate) forget_is_final: bool,
+    /// What a root needs is neither condemned nor swept.
+    pub(crate) roots_count: bool,
+    /// A pinned snapshot is a root.
+    pub(crate) pins_count: bool,
+    /// A commit looks at what was swept.
+    pub(crate) commit_looks: bool,
+}
+
+impl Rules {
+    /// Every rule.
+    pub(crate) const ALL: Self = Self {
+        sweep_waits: true,
+        keep_counts: true,
+        forget_is_final: true,
+        roots_count: true,
+        pins_count: true,
+        commit_looks: true,
+    };
+}
