@@ -3,6 +3,8 @@
 //! Needs the trees' keys and no key of content: a keeper can do it. A subtree that was marked before was walked before, and is
 //! passed over; so a vault of many snapshots costs what differs between them.
 
+use std::sync::Arc;
+
 use crate::entry::{Entry, Extent, Extents, Node, XattrValue};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, Digest};
@@ -44,7 +46,7 @@ impl Reached {
 /// Marks what trees reach.
 pub struct Walker<'a, S> {
     source: S,
-    ring: &'a KeyRing,
+    ring: Arc<KeyRing>,
     marks: Marks<'a>,
     reached: Reached,
     pending: Vec<ChunkId>,
@@ -55,7 +57,7 @@ pub struct Walker<'a, S> {
 
 impl<'a, S: NodeSource + Clone> Walker<'a, S> {
     /// A walker that has walked nothing. `ring` names chunks.
-    pub fn new(source: S, ring: &'a KeyRing, marks: Marks<'a>) -> Self {
+    pub fn new(source: S, ring: Arc<KeyRing>, marks: Marks<'a>) -> Self {
         Self {
             source,
             ring,
