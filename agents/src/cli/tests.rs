@@ -63,6 +63,7 @@ fn only_commands_that_work_are_there() {
         "shudao check",
         "shudao hold",
         "shudao forget",
+        "shudao gc",
         "shudao survey",
         "shudao quickstart",
         "shudao completions",
@@ -102,6 +103,9 @@ fn what_is_documented_is_accepted() {
         "forget 12ab --dry-run",
         "forget --keep-last 3 --keep-daily 7 --keep-within 1y6m --keep-tag a --keep-tag b --source s --dry-run",
         "forget --policy --yes",
+        "gc",
+        "gc --dry-run --grace 0s --no-compact",
+        "gc --yes --grace 90min --vault /v",
         "survey / --json --one-file-system",
         "quickstart",
         "quickstart d --clean",
@@ -166,7 +170,9 @@ fn what_makes_no_sense_is_refused() {
         "forget --keep-last 1 --dry-run --yes",
         "vault init /v --no-recovery-kit --retention keep-everything",
         "snapshots -q -v",
-        "gc",
+        "gc --dry-run --yes",
+        "gc --grace 3",
+        "gc --grace 3y",
         "help",
     ];
     for line in refused {

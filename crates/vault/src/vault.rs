@@ -315,28 +315,25 @@ impl Vault {
     pub async fn plan_collection(
         &mut self,
         options: &collect::Options,
-        clock: collect::Clock<'_>,
-        progress: &collect::Progress,
+        watch: collect::Watch<'_>,
     ) -> Result<collect::Outcome> {
         self.refresh().await?;
-        let collector = Collector::new(&mut self.replica, Arc::clone(&self.ring), clock, progress)?;
+        let collector = Collector::new(&mut self.replica, Arc::clone(&self.ring), watch)?;
         collector.plan(&self.index, options).await
     }
 
-    /// Collects what nobody needs; `stop` is asked between steps. Keepers and owners.
+    /// Collects what nobody needs. Keepers and owners.
     ///
     /// # Errors
     /// As [`Vault::plan_collection`]. What was done stays done, and the next collection goes on from there.
     pub async fn collect(
         &mut self,
         options: &collect::Options,
-        clock: collect::Clock<'_>,
-        progress: &collect::Progress,
-        stop: &(dyn Fn() -> Result<()> + Sync),
+        watch: collect::Watch<'_>,
     ) -> Result<collect::Outcome> {
         self.refresh().await?;
-        let collector = Collector::new(&mut self.replica, Arc::clone(&self.ring), clock, progress)?;
-        let outcome = collector.run(&self.index, options, stop).await?;
+        let collector = Collector::new(&mut self.replica, Arc::clone(&self.ring), watch)?;
+        let outcome = collector.run(&self.index, options).await?;
         self.refresh().await?;
         Ok(outcome)
     }

@@ -1,11 +1,13 @@
 //! What comes out of the engines. Field names here are the JSON of `docs/json.md`; ids are lower-case hexadecimal.
 
+mod collect;
 pub(crate) mod tree;
 
 use serde::Serialize;
 use shudao_vault::id::Timestamp;
 use shudao_vault::retention::Reason;
 
+pub(crate) use collect::{CollectPlan, CollectSummary, Quantity};
 pub(crate) use tree::{Difference, DifferenceLine, LsLine, PathField};
 
 use super::show::json_time;

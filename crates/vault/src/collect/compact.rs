@@ -45,7 +45,6 @@ impl Collector<'_> {
         packs: &[Wasteful],
         reach: &Reach<'_>,
         stock: &mut Stock,
-        stop: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<()> {
         let mut classes: BTreeMap<(PackKind, bool), Vec<Wasteful>> = BTreeMap::new();
         for pack in packs {
@@ -53,7 +52,7 @@ impl Collector<'_> {
         }
         for ((kind, _), packs) in classes {
             for batch in batches(&packs) {
-                stop()?;
+                (self.watch.stop)()?;
                 self.compact_batch(kind, batch, reach, stock).await?;
             }
         }
@@ -88,7 +87,7 @@ impl Collector<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            Progress::add(&self.progress.bytes_read, bytes.len() as u64);
+            Progress::add(&self.watch.progress.bytes_read, bytes.len() as u64);
             let source = match CopySource::read(&id, bytes, &ring) {
                 Ok(source) => source,
                 Err(error) => {

@@ -25,6 +25,7 @@ pub use plan::{Amount, Plan};
 pub use reach::Reached;
 pub use run::Collector;
 
+use crate::error::Result;
 use crate::id::Timestamp;
 
 /// How a collection is done.
@@ -59,6 +60,19 @@ impl Progress {
     fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
+}
+
+/// Who watches a collection, and what it is told.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Tells the time.
+    pub clock: Clock<'a>,
+    /// Counts.
+    pub progress: &'a Progress,
+    /// Hears of the first plan before anything is done. An error ends the collection; so it can be shown and not done.
+    pub planned: &'a (dyn Fn(&Outcome) -> Result<()> + Sync),
+    /// Is asked between steps; an error ends the collection.
+    pub stop: &'a (dyn Fn() -> Result<()> + Sync),
 }
 
 /// What a collection did.

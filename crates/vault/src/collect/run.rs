@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use super::plan::{Doomed, Facts, plan, wanted_times};
 use super::reach::{Reached, Walker};
 use super::stock::{Stock, Stored};
-use super::{Clock, Options, Outcome, Plan, Progress};
+use super::{Options, Outcome, Plan, Progress, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::id::{PackId, SessionId, SnapshotId, Timestamp};
 use crate::index::{Index, Marks, PackUsage};
@@ -35,8 +35,7 @@ const ROUNDS_MAX: usize = 8;
 pub struct Collector<'a> {
     pub(super) replica: &'a mut Replica,
     pub(super) ring: Arc<KeyRing>,
-    pub(super) clock: Clock<'a>,
-    pub(super) progress: &'a Progress,
+    pub(super) watch: Watch<'a>,
     pub(super) outcome: Outcome,
     needs: NeedReader,
     times: BTreeMap<u64, Timestamp>,
@@ -55,12 +54,7 @@ impl<'a> Collector<'a> {
     ///
     /// # Errors
     /// [`Kind::Forbidden`] for another role.
-    pub fn new(
-        replica: &'a mut Replica,
-        ring: Arc<KeyRing>,
-        clock: Clock<'a>,
-        progress: &'a Progress,
-    ) -> Result<Self> {
+    pub fn new(replica: &'a mut Replica, ring: Arc<KeyRing>, watch: Watch<'a>) -> Result<Self> {
         let rights = replica.state().rights(ring.writer_id());
         if !rights.is_some_and(|rights| rights.allow(Rights::SWEEP) && rights.allow(Rights::CONDEMN)) {
             return Err(Error::new(Kind::Forbidden, "collecting needs a keeper's or an owner's key"));
@@ -68,8 +62,7 @@ impl<'a> Collector<'a> {
         Ok(Self {
             replica,
             ring,
-            clock,
-            progress,
+            watch,
             outcome: Outcome::default(),
             needs: NeedReader::default(),
             times: BTreeMap::new(),
@@ -87,20 +80,20 @@ impl<'a> Collector<'a> {
         Ok(Outcome { left, ..self.outcome })
     }
 
-    /// Collects: round after round, until there is nothing left that could be done now. `stop` is asked between steps.
+    /// Collects: round after round, until there is nothing left that could be done now.
     ///
     /// # Errors
     /// As [`Collector::plan`]; [`Kind::Unavailable`] and its like leave done what was done.
-    pub async fn run(
-        mut self,
-        index: &Arc<Index>,
-        options: &Options,
-        stop: &(dyn Fn() -> Result<()> + Sync),
-    ) -> Result<Outcome> {
+    pub async fn run(mut self, index: &Arc<Index>, options: &Options) -> Result<Outcome> {
+        let stop = self.watch.stop;
         let mut stock = self.take_stock().await?;
         let mut reach = self.reach(index, options).await?;
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             let plan = self.decide(&mut stock, reach.as_ref(), options).await?;
+            if round == 0 {
+                let problems = self.outcome.problems.clone();
+                (self.watch.planned)(&Outcome { left: plan.clone(), problems, ..Outcome::default() })?;
+            }
             if plan.is_idle() {
                 break;
             }
@@ -114,7 +107,7 @@ impl<'a> Collector<'a> {
             self.condemn(&plan, &stock).await?;
             stop()?;
             if let Some(reach) = reach.take().filter(|_| !plan.compact.is_empty()) {
-                self.compact(&plan.compact, &reach, &mut stock, stop).await?;
+                self.compact(&plan.compact, &reach, &mut stock).await?;
             }
         }
         self.outcome.left = self.decide(&mut stock, reach.as_ref(), options).await?;
@@ -122,7 +115,7 @@ impl<'a> Collector<'a> {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        (self.clock)()
+        (self.watch.clock)()
     }
 
     async fn take_stock(&self) -> Result<Stock> {
@@ -208,7 +201,7 @@ impl<'a> Collector<'a> {
             }
         }
         let (marks, reached) = walker.finish()?;
-        Progress::add(&self.progress.nodes, reached.nodes);
+        Progress::add(&self.watch.progress.nodes, reached.nodes);
         if !reached.is_complete() {
             self.outcome.problems.push(told(&reached));
             return Ok(None);
@@ -251,7 +244,7 @@ impl<'a> Collector<'a> {
                     if let Some(bytes) = bytes {
                         self.outcome.deleted.add(*bytes);
                     }
-                    Progress::add(&self.progress.deleted, 1);
+                    Progress::add(&self.watch.progress.deleted, 1);
                     gone.insert(key.clone());
                 }
                 Err(error) => failure = failure.or(Some(error)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::{Options, Outcome, Progress};
+use super::{Clock, Options, Outcome, Progress, Watch};
 use crate::entry::{Entry, Extent, Extents, FileTime, Local, Node, Portable, TreePath, Xattr, XattrValue};
 use crate::error::Result;
 use crate::frame::{Compression, Scratch};
@@ -49,6 +49,15 @@ fn lock(word: &str) -> Lock<'_> {
     Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
 }
 
+/// A watch that hears of no plan.
+pub(crate) fn watch<'a>(
+    clock: Clock<'a>,
+    progress: &'a Progress,
+    stop: &'a (dyn Fn() -> Result<()> + Sync),
+) -> Watch<'a> {
+    Watch { clock, progress, planned: &|_| Ok(()), stop }
+}
+
 #[derive(Default)]
 struct Nodes(BTreeMap<Digest, Vec<u8>>);
 
@@ -86,12 +95,12 @@ impl World {
 
     pub(crate) async fn collect(&mut self, options: &Options) -> Result<Outcome> {
         let clock = || Timestamp(self.clock.load(Ordering::Relaxed));
-        self.keeper.collect(options, &clock, &Progress::default(), &|| Ok(())).await
+        self.keeper.collect(options, watch(&clock, &Progress::default(), &|| Ok(()))).await
     }
 
     pub(crate) async fn plan(&mut self, options: &Options) -> Outcome {
         let clock = || Timestamp(self.clock.load(Ordering::Relaxed));
-        self.keeper.plan_collection(options, &clock, &Progress::default()).await.unwrap()
+        self.keeper.plan_collection(options, watch(&clock, &Progress::default(), &|| Ok(()))).await.unwrap()
     }
 
     pub(crate) async fn begin(&mut self) -> Session {

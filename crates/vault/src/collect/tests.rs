@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::sample::{Files, HOUR, World, files, open};
+use super::sample::{Files, HOUR, World, files, open, watch};
 use super::*;
 use crate::id::{ObjectId, SnapshotId};
 use crate::name::{Area, Name};
@@ -227,7 +227,8 @@ async fn a_writer_may_not_collect() {
     let lock = crate::keys::slot::Lock::Passphrase("writer", cost);
     world.owner.add_key(crate::keys::Role::Writer, "writer", lock, &[], Timestamp(3)).await.unwrap();
     let mut writer = open(&world.store, "writer").await;
-    let refused = writer.plan_collection(&AT_ONCE, &|| Timestamp(5), &Progress::default()).await;
+    let refused =
+        writer.plan_collection(&AT_ONCE, watch(&|| Timestamp(5), &Progress::default(), &|| Ok(()))).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::Forbidden);
 }
 
@@ -269,7 +270,9 @@ async fn play(steps: &[Step]) {
                 standing.remove(&id);
             }
             Step::Forget(_) => {}
-            Step::Abandon => drop(world.begin().await),
+            Step::Abandon => {
+                world.begin().await;
+            }
             Step::Wait(hours) => world.pass(*hours),
             Step::Collect { grace, stops_after } => {
                 let options = Options { grace_micros: grace * HOUR, waste_percent: Some(20) };
@@ -279,7 +282,7 @@ async fn play(steps: &[Step]) {
                     _ => Ok(()),
                 };
                 let now = world.now();
-                drop(world.keeper.collect(&options, &|| now, &Progress::default(), &stop).await);
+                drop(world.keeper.collect(&options, watch(&|| now, &Progress::default(), &stop)).await);
             }
         }
         for (id, given) in &standing {
