@@ -46,7 +46,8 @@ impl Objects {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.sweep != state.last_sweep() {
             known.sweep = state.last_sweep();
-            known.swept.clone_from(state.swept());
+            let moved = state.swept().iter().filter(|(name, _)| state.key_sweep(name).is_some());
+            known.swept = moved.map(|(name, sweep)| (*name, *sweep)).collect();
         }
     }
 

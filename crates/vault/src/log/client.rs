@@ -108,12 +108,16 @@ pub async fn append_here(
 ) -> Result<Option<u64>> {
     state.config().require_known(Operation::Write)?;
     let n = state.next();
-    let bytes = Bytes::from(sign(state, signer, op)?);
+    let bytes = Bytes::from(sign(state, signer, op.clone())?);
     if let Verdict::Void(reason) = state.judge(n, &bytes)? {
         return Err(no_effect(n, &reason));
     }
     if !put(store, n, &bytes).await? {
-        return Ok(None);
+        if state.rules.losers_decide_again {
+            return Ok(None);
+        }
+        catch_up(store, state).await?;
+        return Box::pin(append_here(store, state, signer, op)).await;
     }
     // What was judged is what stands in place n, so folding it cannot end otherwise; still, say so if it does.
     match state.fold(n, &bytes)? {

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::id::{PackId, PinId, SegmentId, SessionId, SnapshotId, Timestamp, WriterId};
 use crate::keys::Rights;
 use crate::log::effect::OpKind;
-use crate::log::entry::Envelope;
-use crate::log::fold::{Judged, Reason, Stop, rule};
+use crate::log::fold::{Appender, Judged, Reason, Stop, rule};
 use crate::log::op::Op;
 use crate::log::state::{Pin, Session, SessionState, State, Visible};
 use crate::log::statement::{Body, ReplacesStatement, SignedStatement};
@@ -94,6 +93,11 @@ impl State {
         self.collection.swept.get(name).copied()
     }
 
+    /// The sweep that gives `name` its key, if one does.
+    pub fn key_sweep(&self, name: &Name) -> Option<u64> {
+        self.sweep_of(name).filter(|_| self.rules.keys_move)
+    }
+
     /// Whether a name was swept and nobody has said since that it is there again: it counts as absent.
     pub fn is_gone(&self, name: &Name) -> bool {
         self.collection.swept.contains_key(name) && !self.collection.returned.contains(name)
@@ -102,7 +106,11 @@ impl State {
     /// Keys that sweeps gave up and of which no `swept` says yet that they are deleted.
     pub fn given_up(&self) -> impl Iterator<Item = GivenUp> + '_ {
         self.collection.undeleted.iter().flat_map(|(sweep, names)| {
-            names.iter().map(|(name, before)| GivenUp { sweep: *sweep, name: *name, key: name.key(*before) })
+            names.iter().map(|(name, before)| GivenUp {
+                sweep: *sweep,
+                name: *name,
+                key: name.key(before.filter(|_| self.rules.keys_move)),
+            })
         })
     }
 
@@ -224,10 +232,12 @@ impl State {
         self.answer(session);
         let Some(session) = self.sessions.get_mut(&session) else { return };
         for name in names {
+            // What is kept because it is condemned need not be there: it may have been condemned while it was gone.
+            let was_condemned = self.collection.condemned.contains_key(&name);
             if self.rules.keep_counts {
                 self.collection.condemned.remove(&name);
             }
-            if self.collection.swept.contains_key(&name) {
+            if !was_condemned && self.collection.swept.contains_key(&name) {
                 self.collection.returned.insert(name);
             }
             session.kept.insert(name, last);
@@ -279,6 +289,15 @@ impl State {
             self.collection.pins.values().map(|pin| pin.snapshot).collect();
         wanted.extend(self.open_sessions().filter_map(|(_, session)| session.parent));
         self.collection.retired.retain(|id, _| wanted.contains(id));
+        // A covered snapshot may still come, carried from another replica; a forgotten one never does.
+        let (forgotten, retired) = (&self.forgotten, &self.collection.retired);
+        self.collection.replaced.retain(|_, all| {
+            for one in all.iter_mut() {
+                one.covers.retain(|id| !forgotten.contains(id) || retired.contains_key(id));
+            }
+            all.retain(|one| !one.covers.is_empty());
+            !all.is_empty()
+        });
     }
 
     pub(super) fn add_segments(&mut self, segments: &[SegmentId]) {
@@ -313,13 +332,8 @@ impl State {
 // The rules. Each answers with the effect of a valid operation.
 impl State {
     /// Judges an operation of collection.
-    pub(super) fn judge_collection(
-        &self,
-        op: Op,
-        envelope: &Envelope<'_>,
-        rights: Rights,
-    ) -> Judged<Collect> {
-        let author = envelope.author;
+    pub(super) fn judge_collection(&self, op: Op, appender: Appender) -> Judged<Collect> {
+        let Appender { author, rights, .. } = appender;
         let need = |right: Rights, what: &'static str| {
             if rights.allow(right) { Ok(()) } else { Err(Stop::Void(Reason::Forbidden { author, what })) }
         };
@@ -349,7 +363,7 @@ impl State {
             }
             Op::Pin { pin, snapshot, expiry } => {
                 need(Rights::PIN, "pin")?;
-                self.judge_pin(envelope, pin, snapshot, expiry)
+                self.judge_pin(appender, pin, snapshot, expiry)
             }
             Op::Unpin { pin } => self.judge_unpin(author, rights, pin),
             Op::Replace { session, statement } => self.judge_replace(author, session, &statement),
@@ -400,7 +414,7 @@ impl State {
 
     fn judge_pin(
         &self,
-        envelope: &Envelope<'_>,
+        appender: Appender,
         pin: PinId,
         snapshot: SnapshotId,
         expiry: Timestamp,
@@ -411,10 +425,10 @@ impl State {
         if !self.visible.contains_key(&snapshot) {
             return rule("the snapshot to be pinned is not visible");
         }
-        if expiry.0 > envelope.time.0.saturating_add(PIN_MICROS_MAX) {
+        if expiry.0 > appender.time.0.saturating_add(PIN_MICROS_MAX) {
             return rule("a pin lasts at most 7 days");
         }
-        Ok(Collect::Pin { pin, standing: Pin { snapshot, author: envelope.author, expiry } })
+        Ok(Collect::Pin { pin, standing: Pin { snapshot, author: appender.author, expiry } })
     }
 
     fn judge_unpin(&self, author: WriterId, rights: Rights, pin: PinId) -> Judged<Collect> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, ReplicaId, SessionId, SnapshotId, SourceId, WriterId};
+use crate::id::{ObjectId, ReplicaId, SessionId, SnapshotId, SourceId, Timestamp, WriterId};
 use crate::keys::{Certificate, Rights};
 use crate::log::effect::Effect;
 pub use crate::log::effect::OpKind;
@@ -62,6 +62,14 @@ pub enum Verdict {
     Valid(Change),
     /// It has no effect.
     Void(Reason),
+}
+
+/// Who appends an entry, with what rights, and when by its clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Appender {
+    pub(super) author: WriterId,
+    pub(super) rights: Rights,
+    pub(super) time: Timestamp,
 }
 
 /// The effect of a valid entry. Only [`State::judge`] makes one, for the state that it judged on.
@@ -153,7 +161,10 @@ impl State {
             ))));
         }
         match readable(envelope.op())? {
-            Some(op) => self.effect_of(op, &envelope, rights),
+            Some(Op::Birth { replica, .. }) if replica != envelope.replica => {
+                rule("a birth is the owner's entry 0, for its own replica")
+            }
+            Some(op) => self.effect_of(op, Appender { author, rights, time: envelope.time }),
             None => self.future(author, rights, envelope.op_number()),
         }
     }
@@ -188,8 +199,9 @@ impl State {
         author == self.file.owner_id() || rights.has_unknown()
     }
 
-    fn effect_of(&self, op: Op, envelope: &Envelope<'_>, rights: Rights) -> Judged<Effect> {
-        let author = envelope.author;
+    /// The effect of an operation by an appender who is who it says.
+    pub(super) fn effect_of(&self, op: Op, appender: Appender) -> Judged<Effect> {
+        let Appender { author, rights, .. } = appender;
         let need = |right: Rights, what: &'static str| {
             if rights.allow(right) { Ok(()) } else { Err(Stop::Void(Reason::Forbidden { author, what })) }
         };
@@ -197,17 +209,17 @@ impl State {
             return rule("the first entry must be a birth");
         }
         match op {
-            Op::Birth { replica, name, config } => self.birth(envelope, replica, name, &config),
+            Op::Birth { replica, name, config } => self.birth(author, replica, name, &config),
             Op::Begin { session, source, parent } => {
                 need(Rights::BEGIN, "begin a session")?;
-                self.begin(envelope, session, source, parent)
+                self.begin(appender, session, source, parent)
             }
             Op::Courier { session, key } => {
                 if key.writer_id() != author || self.stands(author) || self.couriers.contains_key(&author) {
                     return rule("a courier signs with a fresh key of its own");
                 }
                 let Effect::Begin { id, session } =
-                    self.begin(envelope, session, SourceId::default(), None)?
+                    self.begin(appender, session, SourceId::default(), None)?
                 else {
                     return rule("a courier begins a session");
                 };
@@ -233,13 +245,13 @@ impl State {
             | Op::Swept { .. }
             | Op::Pin { .. }
             | Op::Unpin { .. }
-            | Op::Replace { .. } => self.judge_collection(op, envelope, rights).map(Effect::Collect),
+            | Op::Replace { .. } => self.judge_collection(op, appender).map(Effect::Collect),
         }
     }
 
     fn begin(
         &self,
-        envelope: &Envelope<'_>,
+        appender: Appender,
         id: SessionId,
         source: SourceId,
         parent: Option<SnapshotId>,
@@ -257,12 +269,12 @@ impl State {
             }
         }
         let session = Session {
-            author: envelope.author,
+            author: appender.author,
             source,
             parent,
             courier: None,
             begun: self.next,
-            time: envelope.time,
+            time: appender.time,
             answered: self.next,
             kept: BTreeMap::new(),
             state: SessionState::Open,
@@ -272,17 +284,17 @@ impl State {
 
     fn birth(
         &self,
-        envelope: &Envelope<'_>,
+        author: WriterId,
         replica: ReplicaId,
         name: String,
         config: &SignedStatement,
     ) -> Judged<Effect> {
-        if self.next != 0 || envelope.author != self.file.owner_id() || envelope.replica != replica {
+        if self.next != 0 || author != self.file.owner_id() {
             return rule("a birth is the owner's entry 0, for its own replica");
         }
         let statement = self.statement(config)?;
         match statement.body {
-            Body::Config(config) if statement.author == envelope.author && statement.serial > 0 => {
+            Body::Config(config) if statement.author == author && statement.serial > 0 => {
                 Ok(Effect::Birth { replica, name, config, serial: statement.serial })
             }
             _ => rule("a birth carries the owner's config statement"),

@@ -15,6 +15,8 @@ pub mod entry;
 pub mod fold;
 pub mod op;
 pub(crate) mod rules;
+#[cfg(test)]
+mod search;
 pub mod state;
 pub mod statement;
 

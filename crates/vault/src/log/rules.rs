@@ -17,6 +17,10 @@ pub(crate) struct Rules {
     pub(crate) pins_count: bool,
     /// A commit looks at what was swept.
     pub(crate) commit_looks: bool,
+    /// A swept object's key is never used again.
+    pub(crate) keys_move: bool,
+    /// Whoever lost the race for a number reads what stands there and decides again.
+    pub(crate) losers_decide_again: bool,
 }
 
 impl Rules {
@@ -28,5 +32,7 @@ impl Rules {
         roots_count: true,
         pins_count: true,
         commit_looks: true,
+        keys_move: true,
+        losers_decide_again: true,
     };
 }
