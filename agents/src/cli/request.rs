@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use shudao_vault::keys::Role;
+use shudao_vault::retention::{Policy, Rules};
 
 use super::config::VaultConfig;
 use super::parse::{ShareCount, SnapshotName};
@@ -48,6 +49,15 @@ pub(crate) struct SnapshotChoice {
     pub(crate) selection: Selection,
 }
 
+/// Rules by which snapshots are forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RulesChoice {
+    /// These, in the time zone of whoever reads.
+    Given(Rules),
+    /// Those of the vault's config.
+    Policy,
+}
+
 /// Make a vault.
 #[derive(Debug)]
 pub(crate) struct InitRequest {
@@ -59,6 +69,8 @@ pub(crate) struct InitRequest {
     pub(crate) recovery_kit: bool,
     /// Writers deduplicate against each other's packs.
     pub(crate) trust_writers: bool,
+    /// What keepers may forget.
+    pub(crate) retention: Option<Policy>,
     /// For what was last seen of each replica.
     pub(crate) state_dir: PathBuf,
     /// `AWS_*` variables.

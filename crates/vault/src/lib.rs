@@ -12,9 +12,11 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`vault`], [`session`] | the handles that the other crates work with |
 
 pub mod codec;
+pub mod collect;
 pub mod entry;
 pub mod error;
 pub mod fetch;
@@ -32,6 +34,7 @@ pub mod pack;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod retention;
 pub mod roots;
 pub mod segment;
 pub mod session;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
+use crate::collect::{self, Collector};
 use crate::error::{Error, Kind, Result};
 use crate::id::{
     KeyId, ObjectId, ReplicaId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, VaultId, WriterId,
@@ -305,6 +306,36 @@ impl Vault {
             return Ok(());
         }
         Err(Error::new(Kind::Forbidden, format!("only an owner's key can {what}")))
+    }
+
+    /// What a collection would do now. Keepers and owners.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] for another role; the store's.
+    pub async fn plan_collection(
+        &mut self,
+        options: &collect::Options,
+        watch: collect::Watch<'_>,
+    ) -> Result<collect::Outcome> {
+        self.refresh().await?;
+        let collector = Collector::new(&mut self.replica, Arc::clone(&self.ring), watch)?;
+        collector.plan(&self.index, options).await
+    }
+
+    /// Collects what nobody needs. Keepers and owners.
+    ///
+    /// # Errors
+    /// As [`Vault::plan_collection`]. What was done stays done, and the next collection goes on from there.
+    pub async fn collect(
+        &mut self,
+        options: &collect::Options,
+        watch: collect::Watch<'_>,
+    ) -> Result<collect::Outcome> {
+        self.refresh().await?;
+        let collector = Collector::new(&mut self.replica, Arc::clone(&self.ring), watch)?;
+        let outcome = collector.run(&self.index, options).await?;
+        self.refresh().await?;
+        Ok(outcome)
     }
 
     /// The newest visible snapshot of a source, by (sequence, time, id).

@@ -47,6 +47,7 @@ const PURE: [&str; 22] = [
     "crates/vault/src/object.rs",
     "crates/vault/src/pack/mod.rs",
     "crates/vault/src/pack/directory.rs",
+    "crates/vault/src/retention",
     "crates/vault/src/roots.rs",
     "crates/vault/src/segment/mod.rs",
     "crates/vault/src/snapshot/contents.rs",

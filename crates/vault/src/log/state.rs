@@ -296,6 +296,11 @@ impl State {
         &self.segments
     }
 
+    /// Whether a commit named this segment, and no sweep has since.
+    pub fn is_live_segment(&self, id: &SegmentId) -> bool {
+        self.segments_known.contains(id)
+    }
+
     /// The visible snapshot of `source` with the highest (sequence, time, id).
     pub fn latest(&self, source: SourceId) -> Option<(SnapshotId, &Visible)> {
         let of_source = self.visible.iter().filter(|(_, visible)| visible.source == source);
