@@ -66,7 +66,7 @@ impl Spread {
         for place in 0..self.replicas.len() {
             let target = self.place.path("restored");
             self.owner().clear_cache();
-            self.one(place, &["restore", "latest", "--to"]).arg(&target).run().ok();
+            self.one(place, &["restore", "latest"]).arg("--to").arg(&target).run().ok();
             same_by_rsync(source, &target, &[]);
             std::fs::remove_dir_all(&target).unwrap();
             self.one(place, &["check", "--read-data"]).run().ok();
@@ -173,8 +173,10 @@ fn a_replica_that_is_full_is_behind_until_it_has_room() {
     let source = spread.place.dir("source");
     plant_small(&source, 1);
     put_noise(&source.join("large"), 80 * MIB, 4);
-    let run = spread.backup(&source).exits(3).says("no room");
+    let run = spread.backup(&source).exits(3).says("no space");
     assert_eq!(committed(&run), [true, false]);
+    // Three packs of content, one of names, their segment, the need list and the snapshot.
+    assert_eq!(run.summary()["replicas"][1]["objects_behind"], 7, "{run}");
     disk.grow(400 * MIB);
     assert_eq!(committed(&spread.backup(&source).ok()), [true, true]);
     spread.each_restores(&source);
@@ -269,7 +271,7 @@ fn a_restore_falls_over_in_the_middle() {
     server.plan(&Target { method: "GET", part: "/packs/" }, Fault::HalfBody, 2);
     server.plan(&Target { method: "GET", part: "/packs/" }, Fault::HangUp, 10_000);
     let target = spread.place.path("restored");
-    spread.all(&["restore", "latest", "--to"]).arg(&target).run().ok();
+    spread.all(&["restore", "latest"]).arg("--to").arg(&target).run().ok();
     same_by_rsync(&source, &target, &[]);
 }
 

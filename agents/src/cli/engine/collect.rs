@@ -56,7 +56,7 @@ pub(crate) async fn collect(
     let stop = || stopped(ctx);
     let watch = Watch { clock: &now, progress: &counters, planned: &told, stop: &stop };
     let collected = mirrored(progress, &counters).until(opened.collect(place, options, watch)).await;
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     ctx.stop.check()?;
     if let Some(failure) = untold.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         return Err(failure);
