@@ -12,11 +12,13 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
 //! | [`sync`] | copying between replicas |
 //! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
 pub mod codec;
+pub mod collect;
 pub mod entry;
 pub mod error;
 pub mod fetch;
@@ -36,6 +38,7 @@ pub mod remembered;
 pub mod replica;
 pub mod replicas;
 pub mod resume;
+pub mod retention;
 pub mod roots;
 pub mod segment;
 pub mod session;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use crate::collect::{self, Collector};
 use crate::error::{Error, Kind, Result};
 use crate::id::{SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
 use crate::index::Index;
@@ -305,6 +306,41 @@ impl Vault {
         Err(Error::new(Kind::Forbidden, format!("only an owner's key can {what}")))
     }
 
+    /// What a collection would do now on the replica at `place` of [`Vault::replicas`]. Keepers and owners.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] for another role; the store's.
+    pub async fn plan_collection(
+        &mut self,
+        place: usize,
+        options: &collect::Options,
+        watch: collect::Watch<'_>,
+    ) -> Result<collect::Outcome> {
+        self.refresh().await?;
+        let replica = &mut self.replicas[place];
+        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
+        collector.plan(&self.index, &only_first_compacts(place, options)).await
+    }
+
+    /// Collects what nobody needs on the replica at `place` of [`Vault::replicas`]; only the first one is compacted, because
+    /// what a compaction made is copied to the others. Keepers and owners.
+    ///
+    /// # Errors
+    /// As [`Vault::plan_collection`]. What was done stays done, and the next collection goes on from there.
+    pub async fn collect(
+        &mut self,
+        place: usize,
+        options: &collect::Options,
+        watch: collect::Watch<'_>,
+    ) -> Result<collect::Outcome> {
+        self.refresh().await?;
+        let replica = &mut self.replicas[place];
+        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
+        let outcome = collector.run(&self.index, &only_first_compacts(place, options)).await?;
+        self.refresh().await?;
+        Ok(outcome)
+    }
+
     /// The newest snapshot of a source that any replica shows, by (sequence, time, id).
     pub fn latest(&self, source: &SourceId) -> Option<SnapshotId> {
         let latest = self.replicas.iter().filter_map(|replica| replica.state().latest(*source));
@@ -328,4 +364,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn only_first_compacts(place: usize, options: &collect::Options) -> collect::Options {
+    let waste_percent = options.waste_percent.filter(|_| place == 0);
+    collect::Options { waste_percent, ..*options }
 }

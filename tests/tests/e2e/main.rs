@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod codes;
+mod collection;
 mod damage;
 mod examples;
 mod full_disk;

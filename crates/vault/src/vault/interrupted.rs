@@ -48,14 +48,14 @@ impl Vault {
         let unknown = || Error::new(Kind::Missing, format!("no log knows session {session}"));
         let author = author.ok_or_else(unknown)?;
         let look = |replica: &crate::replica::Replica| {
-            let (store, author) = (replica.store().clone(), author.clone());
+            let (store, author) = (replica.store().clone(), author);
             async move { resume::find(&store, session, &self.ring, &author).await }
         };
         let mut best: Option<Found> = None;
         let mut failures = Failures::default();
         for found in join_all(self.replicas.iter().map(look)).await {
             match found {
-                Ok(found) => best = Some(best.map_or_else(Found::default, |best| best).or_later(found)),
+                Ok(found) => best = Some(best.unwrap_or_default().or_later(found)),
                 Err(error) => failures.add(error),
             }
         }
