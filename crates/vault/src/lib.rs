@@ -12,6 +12,7 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`needed`], [`lock_pass`] | what a replica needs, and keeping it locked |
 //! | [`vault`], [`session`] | the handles that the other crates work with |
 
 pub mod codec;
@@ -22,6 +23,7 @@ pub mod frame;
 pub mod id;
 pub mod index;
 pub mod keys;
+pub mod lock_pass;
 pub mod log;
 pub mod name;
 pub mod need;
