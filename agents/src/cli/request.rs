@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shudao_vault::keys::Role;
+use shudao_vault::retention::{Policy, Rules};
 
 use super::config::VaultConfig;
 use super::parse::{ShareCount, SnapshotName};
@@ -14,8 +16,8 @@ use super::secret::Password;
 /// Where a vault is and how it is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    /// The replica's address.
-    pub(crate) replica: String,
+    /// The addresses of its replicas, at least one.
+    pub(crate) replicas: Vec<String>,
     /// What opens it; read only when a key is needed.
     pub(crate) unlock: Unlock,
     /// Go on although the replica's log went back or forked.
@@ -48,17 +50,28 @@ pub(crate) struct SnapshotChoice {
     pub(crate) selection: Selection,
 }
 
+/// Rules by which snapshots are forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RulesChoice {
+    /// These, in the time zone of whoever reads.
+    Given(Rules),
+    /// Those of the vault's config.
+    Policy,
+}
+
 /// Make a vault.
 #[derive(Debug)]
 pub(crate) struct InitRequest {
-    /// Address of its first replica.
-    pub(crate) replica: String,
+    /// Addresses of its replicas, at least one.
+    pub(crate) replicas: Vec<String>,
     /// The owner's password.
     pub(crate) password: Password,
     /// A second way in is wanted, as text to be kept elsewhere.
     pub(crate) recovery_kit: bool,
     /// Writers deduplicate against each other's packs.
     pub(crate) trust_writers: bool,
+    /// What keepers may forget.
+    pub(crate) retention: Option<Policy>,
     /// For what was last seen of each replica.
     pub(crate) state_dir: PathBuf,
     /// `AWS_*` variables.
@@ -132,6 +145,8 @@ pub(crate) struct BackupRequest {
     pub(crate) compression: Compression,
     /// Send to and fetch from the store at most so many bytes a second.
     pub(crate) limit_bytes_per_second: Option<u64>,
+    /// How long a replica may go without an answer when the others are done.
+    pub(crate) patience: Duration,
     /// Read and count, store nothing.
     pub(crate) dry_run: bool,
 }

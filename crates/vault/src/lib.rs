@@ -12,10 +12,14 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
-//! | [`needed`], [`lock_pass`] | what a replica needs, and keeping it locked |
-//! | [`vault`], [`session`] | the handles that the other crates work with |
+//! | [`lock_pass`] | keeping locked what a replica needs |
+//! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
+//! | [`replica`], [`replicas`] | one replica; several, read as one |
+//! | [`sync`] | copying between replicas |
+//! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
 pub mod codec;
+pub mod collect;
 pub mod entry;
 pub mod error;
 pub mod fetch;
@@ -34,12 +38,16 @@ pub mod pack;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod replicas;
+pub mod resume;
+pub mod retention;
 pub mod roots;
 pub mod segment;
 pub mod session;
 pub mod snapshot;
 pub mod store;
 pub mod suite;
+pub mod sync;
 pub mod tree;
 pub mod vault;
 pub mod vault_file;

@@ -193,7 +193,7 @@ mod tests {
         // Whoever read the log before that looks again instead of crying rollback, and forgets nothing.
         compare_and_remember(state.path(), &early, OnRollback::Refuse).await.unwrap();
         let last = early.state().next();
-        store.delete(&log_path(last)).await.unwrap();
+        store.delete(&crate::object::log_path(last)).await.unwrap();
         let back = compare_and_remember(state.path(), &early, OnRollback::Refuse).await;
         assert_eq!(back.unwrap_err().kind(), Kind::Conflict);
         compare_and_remember(state.path(), &early, OnRollback::Accept).await.unwrap();

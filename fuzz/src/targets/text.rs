@@ -3,6 +3,7 @@
 use shudao_vault::keys::passphrase::{canonical, passphrase_strength_bits};
 use shudao_vault::keys::recipient::{identity_line, parse_identity, parse_recipient, recipient_line};
 use shudao_vault::keys::share::{Share, combine};
+use shudao_vault::retention::Policy;
 use shudao_vault::store::Address;
 use shudao_vault::store::lock::Retention;
 
@@ -35,6 +36,13 @@ pub(crate) fn address(bytes: &[u8]) -> bool {
     !shown.is_empty()
 }
 
+/// A policy is read back from how it writes itself.
+pub(crate) fn retention(bytes: &[u8]) -> bool {
+    let Ok(policy) = text(bytes).parse::<Policy>() else { return false };
+    assert_eq!(policy.to_string().parse::<Policy>().ok(), Some(policy), "a policy writes itself legibly");
+    true
+}
+
 pub(crate) fn passphrase(bytes: &[u8]) -> bool {
     let text = text(bytes);
     let once = canonical(&text);
@@ -43,7 +51,7 @@ pub(crate) fn passphrase(bytes: &[u8]) -> bool {
 }
 
 /// The two headers of a lock, a line each.
-pub(crate) fn retention(bytes: &[u8]) -> bool {
+pub(crate) fn lock(bytes: &[u8]) -> bool {
     let text = text(bytes);
     let (mode, until) = text.split_once('\n').unwrap_or((&text, ""));
     Retention::from_headers(mode, until).is_ok_and(|lock| lock.covers(&lock))

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod codes;
+mod collection;
 mod damage;
 mod examples;
 mod full_disk;
@@ -13,6 +14,8 @@ mod output;
 mod over_s3;
 mod proof;
 mod quickstart;
+mod replicas;
+mod resume;
 mod roles;
 mod roundtrip;
 mod scale;

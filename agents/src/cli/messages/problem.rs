@@ -45,6 +45,9 @@ super::messages! {
         VaultBug { text: String }
             "{text}"
             "内部错误：{text}"
+        NoPolicy {}
+            "the vault's owner has settled no rules of retention"
+            "保险库所有者未设定保留规则"
         SeveralSources { sources: String }
             "`latest` is ambiguous: the vault holds several sources ({sources})"
             "`latest` 不明确：保险库中有多个数据源（{sources}）"
@@ -97,9 +100,6 @@ super::messages! {
         ReplicaTwice { address: String }
             "the replica {address} is named twice"
             "副本 {address} 被指定了两次"
-        SeveralReplicas { count: usize }
-            "{count} replicas are named, and this version works on one at a time"
-            "指定了 {count} 个副本，而当前版本一次只能处理一个"
         NoDirectory { variable: &'static str }
             "there is no directory to use: neither {variable} nor HOME is set"
             "没有可用的目录：{variable} 和 HOME 均未设置"
