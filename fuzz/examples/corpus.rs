@@ -342,4 +342,6 @@ fn text(samples: &mut Samples) {
     ] {
         add(samples, "store-address", name, address);
     }
+    add(samples, "retention", "governance", "GOVERNANCE\n2030-01-02T03:04:05Z");
+    add(samples, "retention", "compliance", "COMPLIANCE\n2030-01-02T03:04:05.678+08:00");
 }

@@ -28,6 +28,10 @@ server.run_simple = one_at_a_time
 server.main(['-H', '127.0.0.1', '-p', '0'])
 ";
 
+/// A signature that nobody checks; without any, one has no rights.
+const SOMEBODY: &str = "AWS4-HMAC-SHA256 Credential=somebody/20260101/us-east-1/s3/aws4_request, \
+                        SignedHeaders=host, Signature=0000";
+
 /// Python with moto installed.
 ///
 /// # Panics
@@ -51,6 +55,18 @@ impl Moto {
     /// # Panics
     /// If it does not answer within a minute.
     pub fn start() -> Self {
+        Self::with_bucket("")
+    }
+
+    /// The same, with a bucket that has object lock, and therefore versions.
+    ///
+    /// # Panics
+    /// As [`Moto::start`].
+    pub fn with_object_lock() -> Self {
+        Self::with_bucket("x-amz-bucket-object-lock-enabled: true\r\n")
+    }
+
+    fn with_bucket(headers: &str) -> Self {
         let mut process = Command::new(python())
             .args(["-c", LAUNCHER])
             .env("PATH", search_path())
@@ -63,7 +79,8 @@ impl Moto {
         let log = process.stderr.take().expect("its log is piped");
         let mut this = Self { process, port: 0 };
         this.port = announced_port(log);
-        this.make_bucket();
+        let answer = this.request("PUT", "", headers, "");
+        assert!(answer.contains(" 200 "), "moto makes a bucket: {answer}");
         this
     }
 
@@ -82,17 +99,23 @@ impl Moto {
         credentials(SECRET_KEY)
     }
 
-    fn make_bucket(&self) {
+    /// Sends one request past any client of ours, as somebody with all rights, and returns the whole answer. `target` is
+    /// below the bucket, `headers` are lines with their ends.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect to moto's server");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set a deadline");
+        let (port, length) = (self.port, body.len());
         let request = format!(
-            "PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.port
+            "{method} /{BUCKET}{target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\nAuthorization: {SOMEBODY}\r\n{headers}\r\n{body}"
         );
-        stream.write_all(request.as_bytes()).expect("ask moto for a bucket");
+        stream.write_all(request.as_bytes()).expect("ask moto");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("read moto's answer");
-        assert!(answer.contains(" 200 "), "moto makes a bucket: {answer}");
+        answer
     }
 }
 

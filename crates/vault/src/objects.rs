@@ -121,24 +121,27 @@ fn is_loss(error: &Error) -> bool {
     matches!(error.kind(), Kind::Missing | Kind::Damaged)
 }
 
-/// Reads the object at `path` and checks that its bytes hash to `id`.
+/// Reads the object at `path` and checks that its bytes hash to `id`. Where the store keeps older versions, one of them
+/// serves as well: somebody may have put garbage over it, or a deletion.
 ///
 /// # Errors
 /// [`Kind::Missing`] and [`Kind::Damaged`], naming the path; the store's.
 pub async fn read_hashed(store: &Store, path: &str, id: &ObjectId) -> Result<Bytes> {
-    let bytes = store.read(path).await.map_err(|error| {
-        let missing = error.kind() == Kind::Missing;
-        error.context(if missing { format!("{path} is missing") } else { format!("read {path}") })
-    })?;
-    if ObjectId::of(&bytes) == *id {
-        return Ok(bytes);
-    }
-    // A line can spoil what the store holds whole: look once more before it is called damaged.
-    let again = store.read(path).await?;
-    if ObjectId::of(&again) == *id {
-        return Ok(again);
-    }
-    Err(Error::damaged(format!("{path} is damaged: its bytes do not hash to its name")))
+    let matches = |bytes: &[u8]| ObjectId::of(bytes) == *id;
+    let error = match store.read(path).await {
+        Ok(bytes) if matches(&bytes) => return Ok(bytes),
+        Ok(_) => {
+            // A line can spoil what the store holds whole: look once more before it is called damaged.
+            let again = store.read(path).await?;
+            if matches(&again) {
+                return Ok(again);
+            }
+            Error::damaged(format!("{path} is damaged: its bytes do not hash to its name"))
+        }
+        Err(error) if error.kind() == Kind::Missing => error.context(format!("{path} is missing")),
+        Err(error) => return Err(error.context(format!("read {path}"))),
+    };
+    store.read_older(path, matches).await?.ok_or(error)
 }
 
 #[cfg(test)]

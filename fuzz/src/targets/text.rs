@@ -5,6 +5,7 @@ use shudao_vault::keys::recipient::{identity_line, parse_identity, parse_recipie
 use shudao_vault::keys::share::{Share, combine};
 use shudao_vault::retention::Policy;
 use shudao_vault::store::Address;
+use shudao_vault::store::lock::Retention;
 
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
@@ -47,4 +48,11 @@ pub(crate) fn passphrase(bytes: &[u8]) -> bool {
     let once = canonical(&text);
     assert_eq!(*canonical(&once), *once, "a canonical passphrase is its own canonical form");
     passphrase_strength_bits(&text) > 0
+}
+
+/// The two headers of a lock, a line each.
+pub(crate) fn retention(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    let (mode, until) = text.split_once('\n').unwrap_or((&text, ""));
+    Retention::from_headers(mode, until).is_ok_and(|lock| lock.covers(&lock))
 }

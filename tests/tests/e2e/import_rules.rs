@@ -17,8 +17,10 @@ const MAY_IMPORT: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates that only these places may name.
-const ONLY_IN: [(&str, &[&str]); 6] = [
+const ONLY_IN: [(&str, &[&str]); 8] = [
     ("opendal", &["crates/vault/src/store"]),
+    ("reqsign_aws_v4", &["crates/vault/src/store"]),
+    ("reqsign_core", &["crates/vault/src/store"]),
     ("sqlx", &["crates/dr/src/catalog"]),
     ("tokio_postgres", &["crates/mover/src/postgres", "crates/verify/src/postgres"]),
     ("indicatif", &["agents/src"]),
@@ -49,6 +51,7 @@ const PURE: [&str; 22] = [
     "crates/vault/src/roots.rs",
     "crates/vault/src/segment/mod.rs",
     "crates/vault/src/snapshot/contents.rs",
+    "crates/vault/src/store/lock/generation.rs",
     "crates/dr/src/forecast.rs",
     "crates/vault/src/tree",
     "crates/mover/src/chunker.rs",

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod agreement;
+mod bad_lines;
 mod generations;
 mod liars;
+mod object_lock;
 mod place;
 mod roles;

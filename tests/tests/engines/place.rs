@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use shudao_mover::backup::{BackupOptions, BackupSource, BackupSummary, backup};
+use shudao_mover::backup::{BackupError, BackupOptions, BackupSource, BackupSummary, backup};
 use shudao_mover::restore::{Filter, RestoreError, RestoreOptions, RestoreProgress, RestoreSummary, restore};
 use shudao_mover::source::ScanOptions;
 use shudao_vault::Result;
@@ -58,6 +58,17 @@ impl Place {
         self.owner.add_key(role, name, Lock::Passphrase(name, cost()), &[], now()).await.unwrap();
         open(&self.store, name).await
     }
+
+    /// The storage, as it is.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// The owner's vault at `store`.
+pub(crate) async fn open_as_owner(store: &Store) -> Result<Vault> {
+    let replica = Replica::open(store.clone()).await?;
+    Vault::open(replica, &Unlock::Passphrase(OWNER), None).await
 }
 
 /// As little as Argon2 can cost: nobody guesses here.
@@ -73,6 +84,18 @@ async fn open(store: &Store, passphrase: &str) -> Vault {
 /// Backs up `root` as `source`, knowing all that the vault holds. Nothing of the source may be lost on the way.
 pub(crate) async fn back_up(vault: &mut Vault, source: &str, root: &Path) -> BackupSummary {
     vault.refresh().await.unwrap();
+    let summary = try_to_back_up(vault, source, root).await.unwrap();
+    assert_eq!((summary.unreadable, summary.torn), (0, 0), "{:?}", summary.problems);
+    vault.refresh().await.unwrap();
+    summary
+}
+
+/// Backs up `root` as `source`, knowing what `vault` has read of the log.
+pub(crate) async fn try_to_back_up(
+    vault: &mut Vault,
+    source: &str,
+    root: &Path,
+) -> std::result::Result<BackupSummary, BackupError> {
     let scan = ScanOptions { roots: vec![root.to_owned()], ..ScanOptions::default() };
     let options = BackupOptions {
         source: BackupSource::Tree(scan),
@@ -85,10 +108,7 @@ pub(crate) async fn back_up(vault: &mut Vault, source: &str, root: &Path) -> Bac
         dry_run: false,
         program: "shudao-tests".to_owned(),
     };
-    let summary = backup(vault, options, &Arc::default(), &now).await.unwrap();
-    assert_eq!((summary.unreadable, summary.torn), (0, 0), "{:?}", summary.problems);
-    vault.refresh().await.unwrap();
-    summary
+    backup(vault, options, &Arc::default(), &now).await
 }
 
 /// Restores a snapshot into `to`, which is made.

@@ -12,7 +12,7 @@ use crate::log::fold::{Folded, Reason, Verdict};
 use crate::log::op::Op;
 use crate::log::state::State;
 use crate::log::statement::{Body, Statement};
-use crate::object::log_path;
+use crate::object::{self, log_path};
 use crate::store::{Creation, Store};
 use crate::suite::{SigningKey, random};
 
@@ -21,6 +21,9 @@ const RACES_MAX: u32 = 1000;
 
 /// One entry's bytes are put at most this often.
 const PUTS_MAX: u32 = 5;
+
+/// What does not end with its hash is read at most this often.
+const READS_MAX: u32 = 5;
 
 /// Who appends, and what time it is.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +62,7 @@ pub async fn catch_up(store: &Store, state: &mut State) -> Result<Vec<Void>> {
     let mut void = Vec::new();
     loop {
         let n = state.next();
-        match store.read(&log_path(n)).await {
+        match read_entry(store, n).await {
             Ok(bytes) => {
                 if let Folded::Ignored(reason) = state.fold(n, &bytes)? {
                     void.push(Void { n, reason });
@@ -69,6 +72,24 @@ pub async fn catch_up(store: &Store, state: &mut State) -> Result<Vec<Void>> {
             Err(error) => return Err(error.context(format!("read log entry {n}"))),
         }
     }
+}
+
+/// The bytes of entry `n` as the store holds them. What does not end with its hash is read again until two readings
+/// agree: a line can garble an entry, and a client that folded what the line made of it would chain its next one to bytes
+/// that nobody else has, which no reader could ever pass.
+async fn read_entry(store: &Store, n: u64) -> Result<Bytes> {
+    let mut bytes = store.read(&log_path(n)).await?;
+    for _ in 1..READS_MAX {
+        if object::without_trailer(&bytes, "log entry").is_ok() {
+            return Ok(bytes);
+        }
+        let again = store.read(&log_path(n)).await?;
+        if again == bytes {
+            return Ok(bytes);
+        }
+        bytes = again;
+    }
+    Err(Error::damaged(format!("log entry {n} is other bytes each time that it is read")))
 }
 
 /// Appends what `decide` wants on the state of the whole log, and returns the entry's number; `None` if it wants
@@ -166,7 +187,7 @@ async fn put(store: &Store, n: u64, bytes: &Bytes) -> Result<bool> {
             Ok(Creation::Exists) => {}
             Err(error) => cause = Some(error),
         }
-        match store.read(&path).await {
+        match read_entry(store, n).await {
             Ok(found) => return Ok(found == *bytes),
             Err(error) => {
                 let is_absent = error.kind() == Kind::Missing;

@@ -708,7 +708,7 @@ fn nothing_is_lost_when_a_reader_pins_and_a_courier_carries() {
 fn each_rule_is_needed() {
     let reviving = Left { revivals: 1, ..COLLECTING };
     let pinning = Left { pins: 1, writers: 1, fences: 0, ..COLLECTING };
-    let compacting = Left { compactions: 1, ..COLLECTING };
+    let compacting = Left { compactions: 1, writers: 1, fences: 0, ..COLLECTING };
     breaks("what roots need", |rules, _| rules.roots_count = false, COLLECTING);
     breaks("sweeps wait", |rules, _| rules.sweep_waits = false, COLLECTING);
     let neither = |rules: &mut Rules, _: &mut Fixed| (rules.sweep_waits, rules.commit_looks) = (false, false);

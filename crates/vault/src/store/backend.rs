@@ -4,8 +4,8 @@
 //! `delete` leaves open whether it happened, and so does [`Kind::Damaged`], from a disk that failed; every other error
 //! means that it did not; `Exists` is answered only when the object that is there is as durable as a new one.
 //!
-//! A fault layer goes here, as a variant that holds a boxed `Backend`, a seed and a plan: each method then draws
-//! from the generator whether to fail before the inner call, to fail after it (done, but unanswered), or to delay.
+//! A view with faults is a backend over the backend of the store that it looks at; the calls are boxed, because that
+//! one may be a view again.
 //!
 //! [`Kind::Unavailable`]: crate::Kind::Unavailable
 //! [`Kind::Damaged`]: crate::Kind::Damaged
@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::error::Result;
 
+use super::faults::Faults;
 use super::local::Local;
 use super::memory::Memory;
 use super::remote::Remote;
@@ -22,8 +23,9 @@ use super::{Creation, Listed};
 /// The kinds of storage.
 pub(super) enum Backend {
     Local(Local),
-    Remote(Remote),
+    Remote(Box<Remote>),
     Memory(Memory),
+    Faulty(Faults),
 }
 
 /// How far a remote store's create-if-absent is trusted. The other backends always have it.
@@ -59,6 +61,7 @@ impl Backend {
         match self {
             Self::Local(local) => local.prepare().await,
             Self::Remote(_) | Self::Memory(_) => Ok(()),
+            Self::Faulty(faults) => Box::pin(faults.prepare()).await,
         }
     }
 
@@ -67,6 +70,7 @@ impl Backend {
             Self::Local(local) => local.read(path).await,
             Self::Remote(remote) => remote.read(path).await,
             Self::Memory(memory) => memory.read(path),
+            Self::Faulty(faults) => Box::pin(faults.read(path)).await,
         }
     }
 
@@ -75,6 +79,7 @@ impl Backend {
             Self::Local(local) => local.read_range(path, offset, len).await,
             Self::Remote(remote) => remote.read_range(path, offset, len).await,
             Self::Memory(memory) => memory.read_range(path, offset, len),
+            Self::Faulty(faults) => Box::pin(faults.read_range(path, offset, len)).await,
         }
     }
 
@@ -83,6 +88,7 @@ impl Backend {
             Self::Local(local) => local.size(path).await,
             Self::Remote(remote) => remote.size(path).await,
             Self::Memory(memory) => Ok(memory.size(path)),
+            Self::Faulty(faults) => Box::pin(faults.size(path)).await,
         }
     }
 
@@ -90,7 +96,8 @@ impl Backend {
         match self {
             Self::Local(local) => local.create(path, bytes).await,
             Self::Remote(remote) => remote.create(path, bytes, trust).await,
-            Self::Memory(memory) => memory.create(path, bytes),
+            Self::Memory(memory) => memory.create(path, &bytes),
+            Self::Faulty(faults) => Box::pin(faults.create(path, bytes, trust)).await,
         }
     }
 
@@ -102,6 +109,7 @@ impl Backend {
                 memory.delete(path);
                 Ok(())
             }
+            Self::Faulty(faults) => Box::pin(faults.delete(path)).await,
         }
     }
 
@@ -110,6 +118,7 @@ impl Backend {
             Self::Local(local) => local.list(prefix).await,
             Self::Remote(remote) => remote.list(prefix).await,
             Self::Memory(memory) => Ok(memory.list(prefix)),
+            Self::Faulty(faults) => Box::pin(faults.list(prefix)).await,
         }
     }
 
@@ -118,6 +127,16 @@ impl Backend {
         match self {
             Self::Local(_) | Self::Memory(_) => true,
             Self::Remote(remote) => remote.claims_create_if_absent(),
+            Self::Faulty(faults) => faults.claims_create_if_absent(),
+        }
+    }
+
+    /// The network backend, which alone can have versions and locks. A view with faults adds none to these.
+    pub(super) fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Remote(remote) => Some(remote),
+            Self::Faulty(faults) => faults.remote(),
+            Self::Local(_) | Self::Memory(_) => None,
         }
     }
 }

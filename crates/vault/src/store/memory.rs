@@ -1,7 +1,7 @@
 //! A store in memory, for tests: as strict as the strictest real one.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -9,33 +9,60 @@ use crate::error::{Error, Kind, Result};
 
 use super::{Creation, Listed, missing, range_of};
 
-#[derive(Default)]
-pub(super) struct Memory {
-    objects: Mutex<BTreeMap<String, Bytes>>,
-    /// How many more objects there is room for; none means any number.
-    room: Mutex<Option<u64>>,
-    #[cfg(test)]
-    losses: Mutex<Vec<(String, Loss)>>,
+/// The storage behind [`Store::memory`](super::Store::memory), seen from inside: what a test looks at and changes
+/// behind the backs of the store's clients. Clones are the same storage.
+#[derive(Clone, Default)]
+pub struct Memory {
+    held: Arc<Mutex<Held>>,
 }
 
-/// What goes wrong with the next creation of a name, once.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// It happens, but its answer is lost.
-    Answer,
-    /// It never arrives.
-    Request,
+#[derive(Default)]
+struct Held {
+    objects: BTreeMap<String, Bytes>,
+    /// How many more objects there is room for; none means any number.
+    objects_left: Option<u64>,
+    /// How many bytes all objects may have together; none means any number.
+    bytes_max: Option<u64>,
 }
 
 impl Memory {
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
-        // Every change of the map is a single call, so a panic elsewhere leaves it whole.
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every object with its key, as it is now.
+    pub fn objects(&self) -> BTreeMap<String, Bytes> {
+        self.held().objects.clone()
+    }
+
+    /// Makes the object at `path` these bytes, whatever was there: damage, or a hand that should not be there.
+    pub fn set(&self, path: &str, bytes: impl Into<Bytes>) {
+        self.held().objects.insert(path.to_owned(), bytes.into());
+    }
+
+    /// Takes the object at `path` away and returns it.
+    pub fn remove(&self, path: &str) -> Option<Bytes> {
+        self.held().objects.remove(path)
+    }
+
+    /// Puts all objects back to what [`Memory::objects`] once showed.
+    pub fn put_back(&self, objects: BTreeMap<String, Bytes>) {
+        self.held().objects = objects;
+    }
+
+    /// Lets the objects have this many bytes together; what is deleted gives room again.
+    pub fn set_bytes_max(&self, bytes_max: Option<u64>) {
+        self.held().bytes_max = bytes_max;
+    }
+
+    /// Makes room for this many more objects.
+    pub(super) fn set_room(&self, objects: Option<u64>) {
+        self.held().objects_left = objects;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Every change is whole before anything can panic, so a panic elsewhere leaves it whole.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn read(&self, path: &str) -> Result<Bytes> {
-        self.objects().get(path).cloned().ok_or_else(|| missing(path))
+        self.held().objects.get(path).cloned().ok_or_else(|| missing(path))
     }
 
     pub(super) fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Bytes> {
@@ -44,71 +71,69 @@ impl Memory {
     }
 
     pub(super) fn size(&self, path: &str) -> Option<u64> {
-        self.objects().get(path).map(|bytes| bytes.len() as u64)
+        self.held().objects.get(path).map(|bytes| bytes.len() as u64)
     }
 
-    #[cfg(test)]
-    pub(super) fn lose(&self, path: &str, loss: Loss) {
-        self.losses.lock().unwrap().push((path.to_owned(), loss));
-    }
-
-    #[cfg(test)]
-    fn loss_of(&self, path: &str) -> Option<Loss> {
-        let mut losses = self.losses.lock().unwrap();
-        let place = losses.iter().position(|(name, _)| name == path)?;
-        Some(losses.remove(place).1)
-    }
-
-    #[cfg(test)]
-    pub(super) fn create(&self, path: &str, bytes: Bytes) -> Result<Creation> {
-        let no_answer = || crate::Error::new(crate::Kind::Unavailable, format!("create {path}: no answer"));
-        match self.loss_of(path) {
-            Some(Loss::Request) => Err(no_answer()),
-            Some(Loss::Answer) => {
-                self.insert(path, bytes);
-                Err(no_answer())
-            }
-            None => self.insert_if_room(path, bytes),
+    pub(super) fn create(&self, path: &str, bytes: &Bytes) -> Result<Creation> {
+        let mut held = self.held();
+        if !held.has_room(bytes.len() as u64) {
+            return Err(Error::new(Kind::Full, format!("create {path}: no room")));
         }
-    }
-
-    #[cfg(not(test))]
-    pub(super) fn create(&self, path: &str, bytes: Bytes) -> Result<Creation> {
-        self.insert_if_room(path, bytes)
-    }
-
-    /// Makes room for this many more objects.
-    pub(super) fn set_room(&self, objects: Option<u64>) {
-        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = objects;
-    }
-
-    fn insert_if_room(&self, path: &str, bytes: Bytes) -> Result<Creation> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *room {
-            Some(0) => return Err(Error::new(Kind::Full, format!("create {path}: no room"))),
-            Some(left) => *left -= 1,
-            None => {}
+        if let Some(left) = &mut held.objects_left {
+            *left -= 1;
         }
-        Ok(self.insert(path, bytes))
-    }
-
-    fn insert(&self, path: &str, bytes: Bytes) -> Creation {
-        let mut objects = self.objects();
-        if objects.contains_key(path) {
-            return Creation::Exists;
+        if held.objects.contains_key(path) {
+            return Ok(Creation::Exists);
         }
         // A copy of its own: a store never shares memory with what is still being changed elsewhere.
-        objects.insert(path.to_owned(), Bytes::copy_from_slice(&bytes));
-        Creation::New
+        held.objects.insert(path.to_owned(), Bytes::copy_from_slice(bytes));
+        Ok(Creation::New)
     }
 
     pub(super) fn delete(&self, path: &str) {
-        self.objects().remove(path);
+        self.remove(path);
     }
 
     pub(super) fn list(&self, prefix: &str) -> Vec<Listed> {
-        let objects = self.objects();
-        let inside = objects.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
+        let held = self.held();
+        let inside = held.objects.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
         inside.map(|(path, bytes)| Listed { path: path.clone(), bytes: bytes.len() as u64 }).collect()
+    }
+}
+
+impl Held {
+    fn has_room(&self, bytes: u64) -> bool {
+        let used = || self.objects.values().map(|object| object.len() as u64).sum::<u64>();
+        self.objects_left != Some(0) && self.bytes_max.is_none_or(|most| used().saturating_add(bytes) <= most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deleted_gives_room_again() {
+        let memory = Memory::default();
+        memory.set_bytes_max(Some(10));
+        let six = Bytes::from_static(b"sixsix");
+        assert_eq!(memory.create("a", &six).unwrap(), Creation::New);
+        assert_eq!(memory.create("b", &six).unwrap_err().kind(), Kind::Full);
+        assert_eq!(memory.size("b"), None);
+        memory.delete("a");
+        assert_eq!(memory.create("b", &six).unwrap(), Creation::New);
+    }
+
+    #[test]
+    fn a_test_sees_and_changes_every_object_behind_the_clients_back() {
+        let memory = Memory::default();
+        memory.create("a", &Bytes::from_static(b"1")).unwrap();
+        let before = memory.objects();
+        memory.set("a", "22");
+        memory.set("b", "3");
+        assert_eq!(memory.read("a").unwrap(), "22");
+        assert_eq!(memory.remove("b").unwrap(), "3");
+        memory.put_back(before);
+        assert_eq!(memory.objects(), [("a".to_owned(), Bytes::from_static(b"1"))].into());
     }
 }

@@ -8,9 +8,8 @@
 //!   | retry      only what is unavailable, bounded, with jitter (retry)
 //!   | budget     stored bytes per second, both directions (budget)
 //!   | recording  requests and bytes (usage)
-//!   | faults     none yet: a fault layer is one more variant of Backend that wraps another one (backend)
 //!   v
-//! backend        a directory (local) | opendal (remote) | a map (memory)
+//! backend        a directory (local) | opendal (remote) | a map (memory) | another store's, with faults (faults)
 //! ```
 //!
 //! Nothing here reads the environment or follows a name outside the store's root. A future that is dropped may still
@@ -19,8 +18,11 @@
 mod address;
 mod backend;
 mod budget;
+mod draw;
+pub mod faults;
 mod local;
-pub(crate) mod memory;
+pub mod lock;
+mod memory;
 mod name;
 mod options;
 mod probe;
@@ -36,6 +38,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 
 pub use address::Address;
+pub use memory::Memory;
 pub use options::{RetryPolicy, StoreOptions, Timeouts};
 pub use probe::Capabilities;
 pub use usage::Usage;
@@ -44,6 +47,7 @@ use crate::error::{Error, Kind, Result};
 use address::Place;
 use backend::{Backend, Trust};
 use budget::Budget;
+use faults::Site;
 use retry::{Attempts, Retry};
 use usage::{Count, Meter};
 
@@ -59,6 +63,7 @@ pub struct Store {
 struct Inner {
     address: Address,
     backend: Backend,
+    site: Site,
     retry: Retry,
     budget: Option<Budget>,
     meter: Meter,
@@ -92,8 +97,8 @@ impl Store {
     pub async fn open(address: &Address, options: &StoreOptions) -> Result<Self> {
         let backend = match &address.place {
             Place::Local(path) => Backend::Local(local::Local::new(path, options)?),
-            Place::Remote(place) => Backend::Remote(remote::Remote::open(place, options).await?),
-            Place::Memory => Backend::Memory(memory::Memory::default()),
+            Place::Remote(place) => Backend::Remote(Box::new(remote::Remote::open(place, options).await?)),
+            Place::Memory => Backend::Memory(Memory::default()),
         };
         Ok(Self::of(address.clone(), backend, options))
     }
@@ -101,31 +106,23 @@ impl Store {
     /// An empty store in memory; its clones share the objects.
     pub fn memory() -> Self {
         let address = Address { place: Place::Memory };
-        Self::of(address, Backend::Memory(memory::Memory::default()), &StoreOptions::default())
+        Self::of(address, Backend::Memory(Memory::default()), &StoreOptions::default())
+    }
+
+    /// The inside of a store in memory, or of the one that a view with faults looks at; none for every other store.
+    pub fn inside(&self) -> Option<Memory> {
+        match &self.inner.backend {
+            Backend::Memory(memory) => Some(memory.clone()),
+            Backend::Faulty(faults) => faults.inside(),
+            Backend::Local(_) | Backend::Remote(_) => None,
+        }
     }
 
     /// Makes a store in memory full after this many more creations; none gives it room without end. For tests of what
     /// becomes of a run that finds no room at any of its steps; every other store stays as it is.
     pub fn set_room(&self, objects: Option<u64>) {
-        if let Backend::Memory(memory) = &self.inner.backend {
+        if let Some(memory) = self.inside() {
             memory.set_room(objects);
-        }
-    }
-
-    /// A store in memory that asks once and never again, for tests of what its callers do about a lost answer.
-    #[cfg(test)]
-    pub(crate) fn memory_asked_once() -> Self {
-        let retry = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
-        let options = StoreOptions { retry, ..StoreOptions::default() };
-        Self::of(Address { place: Place::Memory }, Backend::Memory(memory::Memory::default()), &options)
-    }
-
-    /// Loses the next creation of `path`, or its answer. The store must be one in memory.
-    #[cfg(test)]
-    pub(crate) fn lose(&self, path: &str, loss: memory::Loss) {
-        match &self.inner.backend {
-            Backend::Memory(memory) => memory.lose(path, loss),
-            Backend::Local(_) | Backend::Remote(_) => panic!("only a store in memory loses on demand"),
         }
     }
 
@@ -133,6 +130,7 @@ impl Store {
         let inner = Inner {
             address,
             backend,
+            site: Site::default(),
             retry: Retry::new(options.retry, options.seed),
             budget: options.bandwidth_bytes_per_second.map(Budget::new),
             meter: Meter::default(),

@@ -1,11 +1,13 @@
 //! One suite of behaviours that every backend must show.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
+use super::faults::{Fault, Plan, Request};
 use super::*;
 
 fn local_options() -> StoreOptions {
@@ -150,6 +152,32 @@ async fn memory_conforms() {
     conformance(&Store::memory()).await;
 }
 
+/// Lost requests, lost answers, delays and short outages are the store's own to hide.
+#[tokio::test(start_paused = true)]
+async fn memory_behind_a_bad_line_conforms() {
+    let mut injected = 0;
+    for seed in 0..30 {
+        let mut plan = Plan {
+            delay_permille: 300,
+            delay_max: Duration::from_secs(3),
+            outage_permille: 3,
+            outage_max: Duration::from_secs(3),
+            ..Plan::default()
+        };
+        for request in [Request::Read, Request::Size, Request::Create, Request::Delete, Request::List] {
+            plan = plan.with(request, Fault::LostRequest, 100);
+        }
+        for request in [Request::Create, Request::Delete] {
+            plan = plan.with(request, Fault::LostAnswer, 100);
+        }
+        let (store, faults) =
+            Store::memory().with_faults(plan, &StoreOptions { seed, ..StoreOptions::default() });
+        conformance(&store).await;
+        injected += faults.injected();
+    }
+    assert!(injected > 300, "{injected}");
+}
+
 #[tokio::test]
 async fn a_directory_conforms() {
     let directory = tempfile::tempdir().unwrap();
@@ -194,6 +222,7 @@ async fn usage_counts_requests_and_bytes() {
         sizes: 1,
         lists: 1,
         deletes: 1,
+        locks: 0,
         retries: 0,
     };
     assert_eq!(store.usage(), expected);

@@ -19,6 +19,8 @@ pub struct Usage {
     pub lists: u64,
     /// Objects asked to be deleted.
     pub deletes: u64,
+    /// Locks asked for or set.
+    pub locks: u64,
     /// Attempts that failed and were made again.
     pub retries: u64,
 }
@@ -33,13 +35,14 @@ pub(super) enum Count {
     Size,
     List,
     Delete,
+    Lock,
     Retry,
 }
 
 /// The counters of one store, shared by its clones.
 #[derive(Default)]
 pub(super) struct Meter {
-    counters: [AtomicU64; 8],
+    counters: [AtomicU64; 9],
 }
 
 impl Meter {
@@ -61,6 +64,7 @@ impl Meter {
             sizes: read(Count::Size),
             lists: read(Count::List),
             deletes: read(Count::Delete),
+            locks: read(Count::Lock),
             retries: read(Count::Retry),
         }
     }

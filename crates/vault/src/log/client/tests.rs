@@ -2,7 +2,8 @@ use super::*;
 use crate::id::{SessionId, SourceId, VaultId};
 use crate::keys::{Certificate, Role};
 use crate::log::statement::KeyPresence;
-use crate::store::memory::Loss;
+use crate::store::faults::{Fault, Faults, Plan, Request};
+use crate::store::{RetryPolicy, StoreOptions};
 use crate::suite::Secret;
 use crate::vault_file::VaultFile;
 
@@ -110,12 +111,18 @@ fn a_race_is_decided_again_on_the_new_state() {
     });
 }
 
+/// A store in memory that asks once and never again: what becomes of a lost answer is its caller's.
+fn asked_once() -> (Store, Faults) {
+    let retry = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
+    Store::memory().with_faults(Plan::default(), &StoreOptions { retry, ..StoreOptions::default() })
+}
+
 #[test]
 fn a_lost_acknowledgement_is_found_to_be_ones_own_success() {
     run(async {
-        let store = Store::memory_asked_once();
+        let (store, faults) = asked_once();
         let mut state = born(&store).await;
-        store.lose("log/1", Loss::Answer);
+        faults.once(Request::Create, "log/1", Fault::LostAnswer);
         let n = append(&store, &mut state, signer(&key(1)), |_| Ok(Some(begin(1)))).await.unwrap();
         assert_eq!((n, store.usage().writes), (Some(1), 2));
         assert_eq!(state.open_sessions().count(), 1);
@@ -126,9 +133,9 @@ fn a_lost_acknowledgement_is_found_to_be_ones_own_success() {
 #[test]
 fn a_lost_request_is_put_again_with_the_same_bytes() {
     run(async {
-        let store = Store::memory_asked_once();
+        let (store, faults) = asked_once();
         let mut state = born(&store).await;
-        store.lose("log/1", Loss::Request);
+        faults.once(Request::Create, "log/1", Fault::LostRequest);
         let mut asked = 0;
         let decide = |_: &State| {
             asked += 1;
@@ -136,6 +143,53 @@ fn a_lost_request_is_put_again_with_the_same_bytes() {
         };
         assert_eq!(append(&store, &mut state, signer(&key(1)), decide).await.unwrap(), Some(1));
         assert_eq!((asked, store.usage().writes), (1, 3));
+    });
+}
+
+#[test]
+fn an_entry_that_the_line_garbles_is_read_again_and_never_built_upon() {
+    for fault in [Fault::Flipped, Fault::Cut] {
+        run(async {
+            let (store, faults) = asked_once();
+            let mut mine = born(&store).await;
+            let mut other = mine.clone();
+            append(&store, &mut other, signer(&key(1)), |_| Ok(Some(begin(1)))).await.unwrap();
+            faults.once(Request::Read, "log/1", fault);
+            append(&store, &mut mine, signer(&key(1)), |_| Ok(Some(begin(2)))).await.unwrap();
+            assert_eq!(catch_up(&store, &mut other).await.unwrap(), [], "{fault:?}");
+            assert_eq!(mine.head(), other.head());
+        });
+    }
+}
+
+#[test]
+fn what_is_garbage_in_the_store_itself_is_passed_over_by_everybody() {
+    run(async {
+        let (store, _) = asked_once();
+        let mut state = born(&store).await;
+        store.create("log/1", Bytes::from_static(b"no entry")).await.unwrap();
+        assert_eq!(catch_up(&store, &mut state).await.unwrap().len(), 1);
+        assert_eq!(
+            append(&store, &mut state, signer(&key(1)), |_| Ok(Some(begin(1)))).await.unwrap(),
+            Some(2)
+        );
+    });
+}
+
+#[test]
+fn ones_own_entry_is_recognised_through_a_line_that_garbles_it() {
+    run(async {
+        let (store, faults) = asked_once();
+        let mut state = born(&store).await;
+        faults.once(Request::Create, "log/1", Fault::LostAnswer);
+        faults.once(Request::Read, "log/1", Fault::Flipped);
+        let mut asked = 0;
+        let decide = |_: &State| {
+            asked += 1;
+            Ok(Some(begin(1)))
+        };
+        assert_eq!(append(&store, &mut state, signer(&key(1)), decide).await.unwrap(), Some(1));
+        assert_eq!(asked, 1);
     });
 }
 

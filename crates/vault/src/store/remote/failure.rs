@@ -17,6 +17,24 @@ pub(super) fn failed(what: &str, error: &opendal::Error) -> Error {
     Error::new(kind, format!("{what}: {sentence}")).because(text)
 }
 
+/// The error of `what` for an answer that did not come through opendal: its status and the beginning of its text.
+pub(super) fn answered(what: &str, status: u16, text: &str) -> Error {
+    let kind = match status {
+        403 => ErrorKind::PermissionDenied,
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        _ => ErrorKind::Unexpected,
+    };
+    let (kind, sentence) = meaning(kind, status >= 500, Some(status), text);
+    Error::new(kind, format!("{what}: {sentence}")).because(format!("{status} {text}"))
+}
+
+/// The error of `what` for a request that got no answer, because of `causes`.
+pub(super) fn unsent(what: &str, causes: &str) -> Error {
+    let (kind, sentence) = meaning(ErrorKind::Unexpected, true, None, causes);
+    Error::new(kind, format!("{what}: {sentence}")).because(causes)
+}
+
 /// The message and the causes in one line, without the response's headers.
 pub(super) fn describe(error: &opendal::Error) -> String {
     let mut text = error.message().to_owned();

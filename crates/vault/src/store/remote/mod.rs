@@ -5,6 +5,7 @@
 //! object is started again, because such a writer could otherwise finish with a hole.
 
 mod failure;
+mod retention;
 mod service;
 mod transport;
 
@@ -13,15 +14,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use opendal::options::{ListOptions, WriteOptions};
+use opendal::options::{ListOptions, ReaderOptions, WriteOptions};
 use opendal::{ErrorKind, Operator};
 
 use crate::error::{Error, Kind, Result};
 
 use super::address::RemotePlace;
 use super::backend::Trust;
+use super::lock::{LockSupport, OTHER_KIND, Retention, VERSIONS_MAX};
 use super::options::{StoreOptions, Timeouts};
 use super::{Creation, Listed, OBJECT_BYTES_MAX, ends_at, too_long};
+use retention::Retentions;
 
 /// The most memory that is set aside for a range before it came.
 const RESERVED_MAX: u64 = 1 << 20;
@@ -32,6 +35,8 @@ pub(super) struct Remote {
     /// The address without secrets, for error messages.
     shown: String,
     timeouts: Timeouts,
+    /// The calls of object lock, where the protocol has them.
+    retentions: Option<Retentions>,
 }
 
 impl Remote {
@@ -43,8 +48,9 @@ impl Remote {
         let operator = service.operator().map_err(|error| {
             Error::new(Kind::Input, format!("open {shown}: {}", failure::describe(&error)))
         })?;
+        let retentions = service.lockable().map(|bucket| Retentions::new(client.clone(), bucket));
         let operator = operator.with_context(transport::context(client));
-        Ok(Self { operator, shown, timeouts: options.timeouts })
+        Ok(Self { operator, shown, timeouts: options.timeouts, retentions })
     }
 
     pub(super) fn claims_create_if_absent(&self) -> bool {
@@ -52,7 +58,17 @@ impl Remote {
     }
 
     pub(super) async fn read(&self, path: &str) -> Result<Bytes> {
-        let bytes = self.collect(path, .., OBJECT_BYTES_MAX).await?;
+        self.whole(path, ReaderOptions::default()).await
+    }
+
+    /// One of the object's versions, whole.
+    pub(super) async fn read_version(&self, path: &str, version: &str) -> Result<Bytes> {
+        self.whole(path, ReaderOptions { version: Some(version.to_owned()), ..ReaderOptions::default() })
+            .await
+    }
+
+    async fn whole(&self, path: &str, options: ReaderOptions) -> Result<Bytes> {
+        let bytes = self.collect(path, options, .., OBJECT_BYTES_MAX).await?;
         if bytes.len() as u64 > OBJECT_BYTES_MAX {
             return Err(too_long(path));
         }
@@ -61,7 +77,7 @@ impl Remote {
 
     pub(super) async fn read_range(&self, path: &str, offset: u64, len: u64) -> Result<Bytes> {
         let end = offset.checked_add(len).ok_or_else(|| ends_at(path, u64::MAX, offset, len))?;
-        let bytes = match self.collect(path, offset..end, len).await {
+        let bytes = match self.collect(path, ReaderOptions::default(), offset..end, len).await {
             Err(error) if error.is_retryable() => return Err(self.cut_short(path, offset, len, error).await),
             other => other?,
         };
@@ -86,8 +102,14 @@ impl Remote {
 
     /// What the store sends for `range`, cut off soon after `most` bytes: a length that a server announces is not
     /// believed before it came.
-    async fn collect(&self, path: &str, range: impl std::ops::RangeBounds<u64>, most: u64) -> Result<Bytes> {
-        let opened = async { self.operator.reader(path).await?.into_stream(range).await };
+    async fn collect(
+        &self,
+        path: &str,
+        options: ReaderOptions,
+        range: impl std::ops::RangeBounds<u64>,
+        most: u64,
+    ) -> Result<Bytes> {
+        let opened = async { self.operator.reader_options(path, options).await?.into_stream(range).await };
         let mut stream = self.answered("read", path, opened).await?;
         let mut bytes = BytesMut::with_capacity(usize::try_from(most.min(RESERVED_MAX)).unwrap_or_default());
         while let Some(buffer) = self.answered("read", path, stream.try_next()).await? {
@@ -153,6 +175,53 @@ impl Remote {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The object's versions that are no deletions, newest first; at most [`VERSIONS_MAX`] of them.
+    pub(super) async fn versions(&self, path: &str) -> Result<Vec<String>> {
+        let verb = "list the versions of";
+        let options = ListOptions { versions: true, recursive: true, ..ListOptions::default() };
+        let mut versions = Vec::new();
+        let mut lister = self.answered(verb, path, self.operator.lister_options(path, options)).await?;
+        while let Some(entry) = self.answered(verb, path, lister.try_next()).await? {
+            // The listing is by prefix: other objects may stand after this one.
+            if entry.path() == path && !entry.metadata().is_deleted() {
+                versions.extend(entry.metadata().version().map(str::to_owned));
+            }
+            if versions.len() == VERSIONS_MAX {
+                break;
+            }
+        }
+        Ok(versions)
+    }
+
+    pub(super) async fn lock_support(&self) -> Result<LockSupport> {
+        let Some(retentions) = &self.retentions else { return Ok(OTHER_KIND) };
+        let what = self.what("ask for object lock", "");
+        self.within(self.timeouts.answer, "ask for object lock", "", retentions.support(&what)).await?
+    }
+
+    pub(super) async fn retention(&self, path: &str, version: Option<&str>) -> Result<Option<Retention>> {
+        let verb = "read the lock of";
+        let (retentions, what) = (self.retentions(verb, path)?, self.what(verb, path));
+        self.within(self.timeouts.answer, verb, path, retentions.get(&what, path, version)).await?
+    }
+
+    pub(super) async fn set_retention(
+        &self,
+        path: &str,
+        version: Option<&str>,
+        lock: &Retention,
+    ) -> Result<()> {
+        let (retentions, what) = (self.retentions("lock", path)?, self.what("lock", path));
+        self.within(self.timeouts.answer, "lock", path, retentions.set(&what, path, version, lock)).await?
+    }
+
+    fn retentions(&self, verb: &str, path: &str) -> Result<&Retentions> {
+        self.retentions.as_ref().ok_or_else(|| {
+            let message = format!("{}: only s3:// stores have object lock", self.what(verb, path));
+            Error::new(Kind::Unsupported, message)
+        })
     }
 
     /// One answer, or one piece of it, within the time for an answer.

@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result};
 
 use super::super::address::{RemotePlace, Service, check_endpoint};
 use super::super::options::StoreOptions;
+use super::retention::Bucket;
 
 /// Every setting of a service, with nothing left to its defaults that could be read from the environment.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +43,9 @@ struct KeyNames {
     secret: &'static [&'static str],
     session: &'static [&'static str],
 }
+
+/// Stands for the endpoint of the region.
+const AMAZON: &str = "https://s3.amazonaws.com";
 
 const S3_KEYS: KeyNames = KeyNames {
     id: &["AWS_ACCESS_KEY_ID"],
@@ -110,6 +114,32 @@ impl Settings {
         }
     }
 
+    /// What the calls of object lock need, if the protocol has them.
+    pub(super) fn lockable(&self) -> Option<Bucket<'_>> {
+        let Keys::Pair { id, secret, session } = &self.keys else { return None };
+        (self.service == Service::S3).then(|| Bucket {
+            url: self.bucket_url(),
+            root: &self.root,
+            region: &self.region,
+            key_id: id,
+            secret,
+            session: session.as_deref(),
+        })
+    }
+
+    /// The URL of an S3 bucket, as opendal makes it.
+    fn bucket_url(&self) -> String {
+        let endpoint = self.endpoint().trim_end_matches('/');
+        let endpoint = match endpoint {
+            "" | AMAZON => format!("https://s3.{}.amazonaws.com", self.region),
+            own => own.to_owned(),
+        };
+        match self.addressing {
+            Addressing::Path => format!("{endpoint}/{}", self.bucket),
+            Addressing::VirtualHost => endpoint.replacen("//", &format!("//{}.", self.bucket), 1),
+        }
+    }
+
     fn endpoint(&self) -> &str {
         self.endpoint.as_deref().unwrap_or_default()
     }
@@ -120,7 +150,7 @@ impl Settings {
             .bucket(&self.bucket)
             .root(&self.root)
             .region(&self.region)
-            .endpoint(if self.endpoint.is_some() { self.endpoint() } else { "https://s3.amazonaws.com" })
+            .endpoint(if self.endpoint.is_some() { self.endpoint() } else { AMAZON })
             .checksum_algorithm("crc32c")
             .disable_config_load()
             .disable_ec2_metadata();
@@ -298,6 +328,25 @@ mod tests {
             [("s3://b?region=r", Addressing::VirtualHost), ("s3://b.c?region=r", Addressing::Path)]
         {
             assert_eq!(resolve(address, &AWS).unwrap().addressing, expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn only_an_s3_bucket_can_have_object_lock_and_it_is_where_opendal_looks_for_it() {
+        for (address, expected) in [
+            ("s3://b/p?region=r-1", Some("https://b.s3.r-1.amazonaws.com")),
+            (
+                "s3://b.c/p?region=r-1&endpoint=https://s3.amazonaws.com",
+                Some("https://s3.r-1.amazonaws.com/b.c"),
+            ),
+            ("s3://b/p?endpoint=http://h:9000/", Some("http://h:9000/b")),
+            ("s3://b/p?endpoint=https://h&style=virtual", Some("https://b.h")),
+            ("webdav://me:pw@h/dav", None),
+        ] {
+            let settings = resolve(address, &AWS).unwrap();
+            let bucket = settings.lockable();
+            assert_eq!(bucket.as_ref().map(|bucket| bucket.url.as_str()), expected, "{address}");
+            assert!(bucket.is_none_or(|bucket| bucket.root == "/p"));
         }
     }
 

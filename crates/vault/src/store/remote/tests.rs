@@ -7,8 +7,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::super::lock::{LockMode, LockSupport, Retention};
 use super::super::{Address, Capabilities, Creation, RetryPolicy, Store, StoreOptions, Timeouts};
 use crate::error::Kind;
+use crate::id::Timestamp;
 
 /// What the server does with one request.
 #[derive(Clone, Copy)]
@@ -249,4 +251,79 @@ async fn a_silent_server_is_unavailable_when_the_time_is_over() {
         error.to_string().contains("no answer within") && error.to_string().contains("tried 2 times"),
         "{error}"
     );
+}
+
+const LOCKED: &str =
+    "x-amz-object-lock-mode: GOVERNANCE\r\nx-amz-object-lock-retain-until-date: 2030-01-01T00:00:00Z\r\n";
+const NO_RIGHT: Answer = Reply(403, "", "<Error><Code>AccessDenied</Code></Error>");
+
+/// A lock until the first moment of 2030.
+fn wanted(mode: LockMode) -> Retention {
+    Retention { mode, until: Timestamp(1_893_456_000_000_000) }
+}
+
+#[tokio::test]
+async fn a_lock_is_set_on_the_newest_version_where_the_others_may_not_be_listed_and_read_back() {
+    let (store, heads) =
+        scripted(&[NO_RIGHT, Reply(200, "", "x"), Reply(200, "", ""), Reply(200, LOCKED, "x")], true).await;
+    store.lock_until("packs/00/x", wanted(LockMode::Governance)).await.unwrap();
+    assert_eq!(methods(&heads), "GET HEAD PUT HEAD");
+    let head = heads.lock().unwrap()[2].clone();
+    assert!(head.starts_with("PUT /bucket/prefix/packs/00/x?retention= HTTP/1.1"), "{head}");
+    for line in ["content-md5: ", "x-amz-content-sha256: ", "authorization: AWS4-HMAC-SHA256 Credential=id/"]
+    {
+        assert!(head.contains(line), "{line} in {head}");
+    }
+    assert_eq!(head.matches("\nhost: ").count(), 1);
+    assert_eq!(store.usage().locks, 3);
+}
+
+#[tokio::test]
+async fn a_store_that_acknowledges_a_lock_and_does_not_show_it_is_not_believed() {
+    for shown in ["", LOCKED] {
+        let answers = [NO_RIGHT, Reply(200, "", "x"), Reply(200, "", ""), Reply(200, shown, "x")];
+        let (store, _) = scripted(&answers, true).await;
+        let error = store.lock_until("packs/00/x", wanted(LockMode::Compliance)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported, "{shown}");
+        assert!(error.to_string().contains("s3:GetObjectRetention"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_holds_already_is_left_alone() {
+    let (store, heads) = scripted(&[NO_RIGHT, Reply(200, LOCKED, "x")], true).await;
+    store.lock_until("packs/00/x", wanted(LockMode::Governance)).await.unwrap();
+    assert_eq!(methods(&heads), "GET HEAD");
+}
+
+#[tokio::test]
+async fn a_lock_call_that_is_refused_for_now_is_made_again_and_one_without_the_right_is_not() {
+    let (store, heads) =
+        scripted(&[NO_RIGHT, Reply(200, "", "x"), HangUp, Reply(200, "", ""), Reply(200, LOCKED, "x")], true)
+            .await;
+    store.lock_until("packs/00/x", wanted(LockMode::Governance)).await.unwrap();
+    assert_eq!(methods(&heads), "GET HEAD PUT PUT HEAD");
+    let (store, heads) = scripted(&[NO_RIGHT, Reply(200, "", "x"), NO_RIGHT], true).await;
+    let error = store.lock_until("packs/00/x", wanted(LockMode::Governance)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied);
+    assert!(error.to_string().starts_with("lock packs/00/x at s3://bucket/prefix?endpoint="), "{error}");
+    assert_eq!(methods(&heads), "GET HEAD PUT");
+}
+
+#[tokio::test]
+async fn a_server_without_object_lock_is_told_from_one_that_fails() {
+    let table = [
+        (Reply(200, "", "<O><ObjectLockEnabled>Enabled</ObjectLockEnabled></O>"), Some(true)),
+        (Reply(200, "", "<O></O>"), Some(false)),
+        (Reply(404, "", "<Error><Code>ObjectLockConfigurationNotFoundError</Code></Error>"), Some(false)),
+        (Reply(501, "", "<Error><Code>NotImplemented</Code></Error>"), Some(false)),
+        (Reply(404, "", "<Error><Code>NoSuchBucket</Code></Error>"), None),
+        (NO_RIGHT, None),
+    ];
+    for (answer, expected) in table {
+        let (store, heads) = scripted(&[answer], true).await;
+        let support = store.lock_support().await.ok();
+        assert_eq!(support.map(|support| support == LockSupport::Ready), expected);
+        assert!(heads.lock().unwrap()[0].starts_with("GET /bucket?object-lock= "));
+    }
 }
