@@ -331,7 +331,7 @@ fn text(samples: &mut Samples) {
     let own: ReadPublic = public_of(&identity());
     add(samples, "recipient-text", "line", recipient_line(&own));
     add(samples, "identity-text", "line", identity_line(&identity()));
-    add(samples, "retention-text", "rules", "keep-last 3 keep-daily=7 keep-within 1y6m utc-offset +08:00");
+    add(samples, "policy-text", "rules", "keep-last 3 keep-daily=7 keep-within 1y6m utc-offset +08:00");
     add(samples, "passphrase-text", "words", "kettle lantern orchard harbour");
     add(samples, "passphrase-text", "marks", "e\u{301} 名\u{a0}  x");
     for (name, address) in [

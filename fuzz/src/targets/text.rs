@@ -37,7 +37,7 @@ pub(crate) fn address(bytes: &[u8]) -> bool {
 }
 
 /// A policy is read back from how it writes itself.
-pub(crate) fn retention(bytes: &[u8]) -> bool {
+pub(crate) fn policy(bytes: &[u8]) -> bool {
     let Ok(policy) = text(bytes).parse::<Policy>() else { return false };
     assert_eq!(policy.to_string().parse::<Policy>().ok(), Some(policy), "a policy writes itself legibly");
     true
