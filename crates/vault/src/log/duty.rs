@@ -40,7 +40,7 @@ pub struct Needed {
 /// What stands in the way of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hindrances {
-    /// Swept since the session obtained it: it must be put again, under its new key, and kept.
+    /// Swept since the session obtained it, or before and not there again: it must be put, under its new key, and kept.
     pub lost: Vec<Name>,
     /// Condemned: it must be kept.
     pub condemned: Vec<Name>,
@@ -139,7 +139,9 @@ impl State {
         let Ok(open) = self.open_session(session) else { return Err(self.closed(session)) };
         let mut hindrances = Hindrances::default();
         for name in names {
-            if self.was_lost(open, name) {
+            // A session that began after the sweep may still come to rely on the name by what a sibling's log says, or by
+            // a segment that lives on because another of its packs does.
+            if self.was_lost(open, name) || (self.rules.commit_looks && self.is_gone(name)) {
                 hindrances.lost.push(*name);
             } else if self.condemned().contains_key(name) {
                 hindrances.condemned.push(*name);

@@ -106,6 +106,18 @@ fn what_was_swept_hinders_a_commit_until_it_is_kept_again() {
 }
 
 #[test]
+fn what_was_swept_before_a_session_began_hinders_its_commit_too_until_it_is_there_again() {
+    let (mut world, keys) = world();
+    world.applies(&keys.keeper, condemn(&[1]), OpKind::Condemn);
+    world.applies(&keys.keeper, sweep(&[1]), OpKind::Sweep);
+    world.applies(&keys.writer, begin(1), OpKind::Begin);
+    let hindered = world.state.hindrances(session(1), &[pack(1), pack(2)]).unwrap();
+    assert_eq!((hindered.lost, hindered.condemned), (vec![pack(1)], vec![]));
+    world.applies(&keys.writer, keep(1, &[1]), OpKind::Keep);
+    assert_eq!(world.state.hindrances(session(1), &[pack(1)]).unwrap(), Default::default());
+}
+
+#[test]
 fn a_commit_that_names_a_segment_swept_meanwhile_is_void() {
     let (mut world, keys) = world();
     let segment = Name::index(ObjectId([200; 32]));
