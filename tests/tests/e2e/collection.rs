@@ -80,3 +80,33 @@ fn a_keeper_collects_and_the_next_backup_goes_on() {
     shudao_tests::compare::same(&source, &place.path("target"));
     keeper.run(["check"]).ok();
 }
+
+#[test]
+fn a_snapshot_that_is_lost_blocks_collection_until_it_is_forgotten_by_its_id() {
+    let place = with_waste("source");
+    let snapshots = place.owner.snapshots();
+    let id = |number: usize| snapshots[number]["snapshot"].as_str().unwrap().to_owned();
+    let (stands, lost) = (id(1), id(2));
+    let index = place.vault_dir().join("index");
+    let lists: Vec<_> = std::fs::read_dir(&index).unwrap().map(|entry| entry.unwrap().path()).collect();
+    std::fs::remove_file(place.vault_dir().join("snapshots").join(&lost)).unwrap();
+    // Of lists and segments all are taken away and put back but the one that only the newest snapshot needs.
+    for list in lists {
+        let bytes = std::fs::read(&list).unwrap();
+        std::fs::remove_file(&list).unwrap();
+        let plan = place.owner.run(["gc", "--dry-run", "--json"]);
+        if plan.summary()["left"]["blocked_by"] == serde_json::json!([lost]) {
+            break;
+        }
+        std::fs::write(&list, bytes).unwrap();
+    }
+    place.owner.run(["forget", &id(0), "--yes"]).ok();
+    let blocked = place.owner.run(["gc", "--yes", "--grace", "0s", "--json"]).exits(3);
+    assert_eq!(blocked.summary()["left"]["blocked_by"], serde_json::json!([lost]), "{blocked}");
+    assert_eq!(blocked.summary()["deleted"]["objects"], 0, "{blocked}");
+    place.owner.run(["forget", lost.as_str(), "--yes"]).ok().says("missing");
+    let freed = place.owner.run(["gc", "--yes", "--grace", "0s", "--json"]).ok();
+    assert!(freed.summary()["deleted"]["bytes"].as_u64().unwrap() > 6 << 20, "{freed}");
+    place.owner.restore(&stands, &place.path("target")).ok();
+    place.owner.shudao(["verify", &stands]).arg(place.path("target")).run().ok();
+}

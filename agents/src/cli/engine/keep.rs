@@ -1,14 +1,18 @@
 //! Holding and forgetting snapshots.
 
 use jiff::tz::TimeZone;
+use shudao_vault::Kind;
 use shudao_vault::id::{SnapshotId, Timestamp};
 use shudao_vault::retention::{self, Candidate, Policy, fixed_zone};
+use shudao_vault::vault::{Vault, chain};
 
-use super::snapshots::{choose, line_of, select};
+use super::snapshots::{choose, line_of, line_of_log, select};
 use super::{OpenVault, now};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::messages::{Hint, Problem};
+use crate::cli::messages::{Hint, Notice, Problem};
+use crate::cli::parse::SnapshotName;
+use crate::cli::path::escaped;
 use crate::cli::report::{ForgetPlan, SnapshotLine, Totals, Verdict};
 use crate::cli::request::{RulesChoice, Selection, SnapshotChoice};
 
@@ -55,14 +59,31 @@ pub(crate) async fn plan_forget(
     let vault = vault.opened()?.lock().await;
     let mut plan = ForgetPlan::default();
     for choice in snapshots {
-        let (id, _) = choose(ctx, &vault, choice).await?;
-        let line = line(&vault, id).await?;
+        let line = doomed(ctx, &vault, choice).await?;
         let list = if line.held { &mut plan.held } else { &mut plan.forget };
         if !list.iter().any(|known| known.snapshot == line.snapshot) {
             list.push(line);
         }
     }
     Ok(plan)
+}
+
+/// The line of a snapshot to be forgotten. One that is lost or damaged can be forgotten by its id, because until then it blocks
+/// collection: of it is shown what the log says.
+async fn doomed(ctx: &Context, vault: &Vault, choice: &SnapshotChoice) -> Result<SnapshotLine> {
+    let SnapshotName::Prefix(prefix) = &choice.name else {
+        let (id, _) = choose(ctx, vault, choice).await?;
+        return line(vault, id).await;
+    };
+    let id = vault.resolve(prefix).map_err(|error| Failure::from(error).with_hint(Hint::ListSnapshots {}))?;
+    match (vault.snapshot(&id).await, vault.find_visible(&id)) {
+        (Err(error), Some(visible)) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => {
+            ctx.output.warning(&Notice::Plain { text: escaped(&chain(&error)) });
+            Ok(line_of_log(vault, id, visible))
+        }
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), _) => line(vault, id).await,
+    }
 }
 
 /// What the rules say of each selected snapshot, in the log's order.

@@ -85,6 +85,26 @@ pub(super) fn line_of(vault: &Vault, id: SnapshotId, visible: &Visible, snapshot
     }
 }
 
+/// What the log alone says of a snapshot that cannot be opened: its source by id, nothing of its contents.
+pub(super) fn line_of_log(vault: &Vault, id: SnapshotId, visible: &Visible) -> SnapshotLine {
+    SnapshotLine {
+        snapshot: id.to_hex(),
+        parent: None,
+        source: visible.source.to_hex(),
+        sequence: visible.sequence,
+        time: visible.time,
+        host: String::new(),
+        paths: Vec::new(),
+        tags: Vec::new(),
+        files: 0,
+        bytes: 0,
+        held: vault.is_held(&id),
+        partial: true,
+        writer: visible.author.to_hex(),
+        manifest_root: String::new(),
+    }
+}
+
 /// The chosen snapshot, opened.
 pub(super) async fn choose(
     ctx: &Context,
