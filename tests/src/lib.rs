@@ -10,7 +10,7 @@
 //! | [`compare`] | whether two trees are equal, by rsync, find, getfacl, getcap, du and b3sum |
 //! | [`disk`] | small file systems that fill up |
 //! | [`clock`] | waiting until files have settled |
-//! | [`s3`], [`fault`], [`moto`] | S3 over loopback: one server in this process, which can misbehave, and one of another make |
+//! | [`s3`], [`fault`], [`traffic`], [`moto`] | S3 over loopback: one server in this process, which can misbehave and counts, and one of another make |
 //!
 //! Everything here panics with a sentence when something is missing or wrong: nothing is skipped in silence.
 
@@ -27,4 +27,5 @@ pub mod oddities;
 pub mod output;
 pub mod s3;
 pub mod tool;
+pub mod traffic;
 pub mod vaultbox;

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::fault::{Fault, Faults, Target};
+use crate::traffic::{Traffic, Upload};
 
 /// The one access key that the server knows.
 pub const ACCESS_KEY: &str = "SHUDAOTESTACCESSKEY0";
@@ -44,6 +45,7 @@ pub const REGION: &str = "us-east-1";
 pub struct S3Server {
     address: SocketAddr,
     faults: Arc<Faults>,
+    traffic: Arc<Traffic>,
     root: TempDir,
     runtime: Option<Runtime>,
 }
@@ -61,9 +63,11 @@ impl S3Server {
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         builder.set_access(EmptyDelimiterIsNone);
         let faults = Arc::new(Faults::default());
+        let traffic = Arc::new(Traffic::default());
         let door = Arc::new(Door {
             service: builder.build(),
             faults: faults.clone(),
+            traffic: traffic.clone(),
             creating: tokio::sync::Mutex::new(()),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -74,7 +78,7 @@ impl S3Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("bind to the loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
         runtime.spawn(accept(listener, door));
-        Self { address, faults, root, runtime: Some(runtime) }
+        Self { address, faults, traffic, root, runtime: Some(runtime) }
     }
 
     /// The address of a vault below `prefix`, as `--vault` takes it.
@@ -107,6 +111,11 @@ impl S3Server {
         &self.faults
     }
 
+    /// What was uploaded so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Where an object with this key lies as a plain file.
     pub fn file(&self, key: &str) -> PathBuf {
         self.bucket_dir().join(key)
@@ -137,6 +146,7 @@ pub fn credentials(secret: &str) -> Vec<(String, String)> {
 struct Door {
     service: S3Service,
     faults: Arc<Faults>,
+    traffic: Arc<Traffic>,
     creating: tokio::sync::Mutex<()>,
 }
 
@@ -168,6 +178,10 @@ impl Door {
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
             Some(Fault::LostAnswer | Fault::HalfBody | Fault::FlippedBit) | None => {}
         }
+        let upload = Upload::announced(&request);
+        if let Some(upload) = &upload {
+            self.traffic.begins(upload);
+        }
         let creating = request.headers().contains_key(IF_NONE_MATCH);
         let turn = if creating { Some(self.creating.lock().await) } else { None };
         let served = hyper::service::Service::call(&self.service, request).await;
@@ -175,6 +189,9 @@ impl Door {
         let Ok(response) = served else {
             return Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"));
         };
+        if let Some(upload) = upload.filter(|_| response.status().is_success()) {
+            self.traffic.is_stored(upload);
+        }
         Ok(match fault {
             Some(Fault::LostAnswer) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
             Some(Fault::HalfBody) => spoil(response, Spoiling::Half).await,

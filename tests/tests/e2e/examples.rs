@@ -2,7 +2,7 @@
 
 use shudao_tests::binary::binary;
 use shudao_tests::content::plant_small;
-use shudao_tests::tool::{source_dir, succeed, tool};
+use shudao_tests::tool::{finish, source_dir, succeed, tool};
 use shudao_tests::vaultbox::Vaultbox;
 
 #[test]
@@ -11,6 +11,19 @@ fn the_round_trip_example_finds_no_difference() {
     let output = succeed(example.arg(source_dir().join("examples/roundtrip.sh")).env("SHUDAO_BIN", binary()));
     let text = String::from_utf8_lossy(&output);
     assert!(text.contains("PASS"), "{text}");
+}
+
+#[test]
+fn a_backup_that_is_killed_again_and_again_loses_nothing_and_uploads_nothing_twice() {
+    let mut example = tool("bash");
+    example.arg(source_dir().join("examples/kill.sh")).env("SHUDAO_BIN", binary());
+    example.env("S3_SERVER_BIN", env!("CARGO_BIN_EXE_shudao-s3-server"));
+    // Waste that is a constant a kill weighs more, the less there is to store.
+    example.env("KILL_COUNT", "6").env("KILL_MIB", "80");
+    let output = finish(&mut example);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.matches("PASS  ").count() == 9 && !text.contains("FAIL"), "{text}");
 }
 
 #[test]
