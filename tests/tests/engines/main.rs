@@ -9,3 +9,4 @@ mod liars;
 mod object_lock;
 mod place;
 mod roles;
+mod stolen;
