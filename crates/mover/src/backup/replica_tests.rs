@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use shudao_vault::entry::{Extent, Node};
 use shudao_vault::id::Timestamp;
@@ -186,5 +187,49 @@ async fn what_one_replica_lost_is_read_from_another() {
     assert_eq!(files.len(), 4);
     for (name, bytes) in files {
         assert_eq!(bytes, fs::read(source.path().join(name)).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_dies_is_gone_on_with_on_every_replica_and_each_serves_alone() {
+    let source = source(40);
+    for (rooms, same_host) in [([14, 9], true), ([9, 14], false), ([20, 3], false)] {
+        let stores = new_vaults::<2>().await;
+        let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let run = async |host: &tempfile::TempDir| {
+            let spill = tempfile::tempdir().unwrap();
+            let mut options = options(source.path(), &spill);
+            if let BackupSource::Tree(scan) = &mut options.source {
+                scan.clock_ahead_seconds = 3600;
+            }
+            let state = Some(host.path().to_owned());
+            options.resume =
+                ResumeOptions { state, checkpoint_every: Duration::ZERO, ..ResumeOptions::default() };
+            let mut vault = open_all(&stores).await;
+            backup(&mut vault, options, &Arc::default(), &|| Timestamp(2)).await
+        };
+        for (store, room) in stores.iter().zip(rooms) {
+            store.set_room(Some(room));
+        }
+        let died = run(&hosts[0]).await;
+        assert!(died.is_err(), "{rooms:?}: there was room for everything");
+        for store in &stores {
+            store.set_room(None);
+        }
+        let done = run(&hosts[usize::from(!same_host)]).await.unwrap();
+        let committed = done.replicas.iter().filter(|replica| replica.is_committed()).count();
+        assert_eq!(committed, 2, "{rooms:?}: {:?}", done.replicas);
+        assert!(
+            done.resumed.is_some_and(|resumed| resumed.bytes_stored > 0),
+            "{rooms:?}: {:?}",
+            done.resumed
+        );
+        for store in &stores {
+            let files = files(store, done.snapshot.unwrap()).await;
+            assert_eq!(files.len(), 40);
+            for (name, bytes) in files {
+                assert_eq!(bytes, fs::read(source.path().join(name)).unwrap());
+            }
+        }
     }
 }

@@ -102,8 +102,11 @@ pub(super) async fn begin(
     let place = Place { session: session.id, k };
     let journal = match &options.state {
         Some(state) => {
-            let journal = Journal::begin(state, here, session.id, &leftover).map_err(BackupError::State)?;
-            Some(Arc::new(journal))
+            let journal = Journal::begin(state, here, session.id, &leftover);
+            let failed =
+                |error: &std::io::Error| Problem { object: "journal".into(), what: error.to_string() };
+            problems.extend(journal.as_ref().err().map(failed));
+            journal.ok().map(Arc::new)
         }
         None => None,
     };
