@@ -125,14 +125,14 @@ impl<'a> Collector<'a> {
         for area in AREAS {
             objects.extend(store.list(area).await?.into_iter().filter_map(|listed| {
                 let (name, swept) = Name::of_key(&listed.path)?;
-                Some(Stored { name, swept, bytes: listed.bytes, modified: None })
+                Some(Stored { name, swept, bytes: listed.bytes, modified: listed.modified })
             }));
         }
         let mut stock = Stock::new(objects);
         for listed in store.list(SESSIONS).await? {
             let session = listed.path.strip_prefix(SESSIONS).and_then(|rest| rest.split('/').next());
             if let Some(Ok(session)) = session.map(str::parse::<SessionId>) {
-                stock.add_session_file(session, listed.path, listed.bytes, None);
+                stock.add_session_file(session, listed.path, listed.bytes, listed.modified);
             }
         }
         Ok(stock)

@@ -131,6 +131,92 @@ async fn a_session_that_relies_on_a_condemned_pack_keeps_it() {
 }
 
 #[tokio::test]
+async fn a_sweep_waits_for_a_live_session_until_it_answers() {
+    let mut world = World::new().await;
+    let first = world.back_up(&files(&[("a", &[1])])).await;
+    world.back_up(&files(&[("a", &[2])])).await;
+    let session = world.begin().await;
+    forget(&mut world, &[first]).await;
+    assert!(world.collect(&NO_COMPACTION).await.unwrap().condemned.objects > 0);
+    // It writes checkpoints, so it is no more dead than it has answered.
+    world.pass(80);
+    let stock = |world: &World| {
+        let mut stock = stock::Stock::default();
+        stock.add_session_file(session.id, "sessions/x".to_owned(), 1, Some(world.now()));
+        stock
+    };
+    let needed =
+        crate::needed::NeedReader::default().needed(world.keeper.replica(), world.now()).await.unwrap();
+    let decide = |world: &World| {
+        let (state, times) = (world.keeper.replica().state(), BTreeMap::from([(0, Timestamp(0))]));
+        let times =
+            plan::wanted_times(state).into_iter().map(|n| (n, Timestamp(1000 * HOUR))).chain(times).collect();
+        let facts = plan::Facts {
+            state,
+            needed: &needed,
+            times: &times,
+            stock: &stock(world),
+            usage: None,
+            now: world.now(),
+        };
+        plan::plan(&facts, &Options::DEFAULT)
+    };
+    let waiting = decide(&world);
+    assert_eq!((waiting.fence.len(), waiting.sweep.len()), (0, 0));
+    assert_eq!(waiting.unanswered_by, [session.id].into());
+    let ring = std::sync::Arc::clone(world.owner.ring());
+    let signer = crate::log::Signer { key: &ring.signing, time: world.now() };
+    session.attend(world.owner.replica_mut(), signer, |_| false).await.unwrap();
+    world.keeper.refresh().await.unwrap();
+    let answered = decide(&world);
+    assert_eq!((answered.fence.len(), answered.unanswered.objects), (0, 0));
+    assert!(!answered.sweep.is_empty());
+}
+
+#[tokio::test]
+async fn a_stray_older_than_every_open_session_is_waste() {
+    let mut world = World::new().await;
+    world.back_up(&files(&[("a", &[1])])).await;
+    world.pass(100);
+    world.begin().await;
+    world.keeper.refresh().await.unwrap();
+    let needed =
+        crate::needed::NeedReader::default().needed(world.keeper.replica(), world.now()).await.unwrap();
+    for (age_hours, is_condemned) in [(0, false), (50, true)] {
+        let modified = Some(Timestamp(world.now().0 - age_hours * HOUR));
+        let name = Name::pack(ObjectId::of(b"stray"));
+        let stock = stock::Stock::new([stock::Stored { name, swept: None, bytes: 9, modified }]);
+        let state = world.keeper.replica().state();
+        let facts = plan::Facts {
+            state,
+            needed: &needed,
+            times: &BTreeMap::new(),
+            stock: &stock,
+            usage: None,
+            now: world.now(),
+        };
+        let plan = plan::plan(&facts, &Options::DEFAULT);
+        assert_eq!(
+            (plan.condemn.len(), plan.spared.objects),
+            (usize::from(is_condemned), u64::from(!is_condemned))
+        );
+    }
+}
+
+#[tokio::test]
+async fn checkpoints_of_closed_sessions_are_deleted() {
+    let mut world = World::new().await;
+    let session = world.begin().await;
+    let key = format!("sessions/{}/0", session.id.to_hex());
+    world.store.put(&key, Bytes::from_static(b"checkpoint")).await.unwrap();
+    world.collect(&Options::DEFAULT).await.unwrap();
+    assert!(world.store.size(&key).await.unwrap().is_some());
+    world.store_and_commit(session, &files(&[("a", &[1])])).await.unwrap();
+    let done = world.collect(&Options::DEFAULT).await.unwrap();
+    assert_eq!((done.deleted.objects, world.store.size(&key).await.unwrap()), (1, None));
+}
+
+#[tokio::test]
 async fn strays_of_an_open_session_wait_until_it_is_taken_for_dead() {
     let mut world = World::new().await;
     let stays = world.back_up(&files(&[("a", &[1])])).await;

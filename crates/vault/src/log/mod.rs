@@ -13,6 +13,7 @@ pub mod duty;
 mod effect;
 pub mod entry;
 pub mod fold;
+mod news;
 pub mod op;
 pub(crate) mod rules;
 #[cfg(test)]
