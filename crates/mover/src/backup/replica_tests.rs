@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shudao_vault::entry::{Extent, Node};
@@ -15,7 +16,7 @@ use shudao_vault::tree::{EntryStream, ExtentStream};
 use shudao_vault::vault::{Place, Vault};
 use shudao_vault::{Error, Kind};
 
-use super::tests::{create_options, open, options};
+use super::tests::{Ballast, create_options, open, options, stop_when};
 use super::*;
 
 /// Stores with one vault.
@@ -191,12 +192,12 @@ async fn what_one_replica_lost_is_read_from_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_dies_is_gone_on_with_on_every_replica_and_each_serves_alone() {
+async fn a_run_that_is_stopped_is_gone_on_with_on_every_replica_and_each_serves_alone() {
     let source = source(40);
-    for (rooms, same_host) in [([14, 9], true), ([9, 14], false), ([20, 3], false)] {
+    for (full, same_host) in [(0, true), (1, false)] {
         let stores = new_vaults::<2>().await;
         let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let run = async |host: &tempfile::TempDir| {
+        let run = async |host: &tempfile::TempDir, progress: &Arc<BackupProgress>| {
             let spill = tempfile::tempdir().unwrap();
             let mut options = options(source.path(), &spill);
             if let BackupSource::Tree(scan) = &mut options.source {
@@ -206,24 +207,22 @@ async fn a_run_that_dies_is_gone_on_with_on_every_replica_and_each_serves_alone(
             options.resume =
                 ResumeOptions { state, checkpoint_every: Duration::ZERO, ..ResumeOptions::default() };
             let mut vault = open_all(&stores).await;
-            backup(&mut vault, options, &Arc::default(), &|| Timestamp(2)).await
+            backup(&mut vault, options, progress, &|| Timestamp(2)).await
         };
-        for (store, room) in stores.iter().zip(rooms) {
-            store.set_room(Some(room));
-        }
-        let died = run(&hosts[0]).await;
-        assert!(died.is_err(), "{rooms:?}: there was room for everything");
-        for store in &stores {
-            store.set_room(None);
-        }
-        let done = run(&hosts[usize::from(!same_host)]).await.unwrap();
+        // This one stays behind soon after the beginning.
+        stores[full].set_room(Some(3));
+        let ballast = Ballast::put(source.path());
+        let progress = Arc::new(BackupProgress::default());
+        let watching = stop_when(&progress, |progress| progress.checkpoints.load(Ordering::Relaxed) >= 2);
+        let stopped = run(&hosts[0], &progress).await;
+        assert!(matches!(stopped, Err(BackupError::Interrupted)), "{full}: {stopped:?}");
+        watching.join().unwrap();
+        ballast.remove();
+        stores[full].set_room(None);
+        let done = run(&hosts[usize::from(!same_host)], &Arc::default()).await.unwrap();
         let committed = done.replicas.iter().filter(|replica| replica.is_committed()).count();
-        assert_eq!(committed, 2, "{rooms:?}: {:?}", done.replicas);
-        assert!(
-            done.resumed.is_some_and(|resumed| resumed.bytes_stored > 0),
-            "{rooms:?}: {:?}",
-            done.resumed
-        );
+        assert_eq!(committed, 2, "{full}: {:?}", done.replicas);
+        assert!(done.resumed.is_some_and(|resumed| resumed.bytes_stored > 0), "{full}: {:?}", done.resumed);
         for store in &stores {
             let files = files(store, done.snapshot.unwrap()).await;
             assert_eq!(files.len(), 40);
