@@ -27,7 +27,7 @@ fn wrong_usage_is_exit_2_with_a_hint() {
     for arguments in [
         &["snapshots"][..],
         &["bogus"],
-        &["backup", "/data", "--vault", "/v", "--vault", "/w"],
+        &["backup", "/data", "--vault", "/v", "--vault", "/v"],
         &["vault", "init", "/v"],
         &["snapshots", "--vault", "nowhere"],
         &["snapshots", "--vault", "/v", "--config", "/nonexistent"],

@@ -43,6 +43,11 @@ impl Faults {
         lock(&self.planned).extend(std::iter::repeat_n((target.clone(), fault), count));
     }
 
+    /// Plans no fault any more.
+    pub fn forgive(&self) {
+        lock(&self.planned).clear();
+    }
+
     /// How many planned faults no request has met yet.
     pub fn left(&self) -> usize {
         lock(&self.planned).len()

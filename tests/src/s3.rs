@@ -97,6 +97,11 @@ impl S3Server {
         self.faults.plan(target, fault, count);
     }
 
+    /// Plans no fault any more.
+    pub fn forgive(&self) {
+        self.faults.forgive();
+    }
+
     /// Faults to come, and requests so far.
     pub fn faults(&self) -> &Faults {
         &self.faults

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -55,6 +56,9 @@ pub(crate) struct BackupArgs {
     /// Upload at most so much a second, for example 50MiB
     #[arg(long, value_name = "SIZE", value_parser = parse::rate)]
     limit: Option<u64>,
+    /// With several replicas: how long one may go without an answer when the others are done
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, default_value = "90s")]
+    patience: Duration,
     /// Read and count, but store nothing
     #[arg(long)]
     dry_run: bool,
@@ -102,6 +106,7 @@ fn resolve(ctx: &Context, access: &Access, args: BackupArgs) -> Result<BackupReq
         rescan: args.rescan,
         compression: args.compression,
         limit_bytes_per_second: args.limit,
+        patience: args.patience,
         dry_run: args.dry_run,
     })
 }
@@ -134,6 +139,14 @@ fn lines(summary: &BackupSummary, elapsed: std::time::Duration, lang: Lang) -> V
     if summary.sockets_skipped > 0 {
         notices.push(Notice::BackupSockets { count: show::count(summary.sockets_skipped) });
     }
+    if let Some(resumed) = &summary.resumed {
+        notices.push(Notice::BackupResumed {
+            session: show::short_id(&resumed.session),
+            files: show::count(resumed.files),
+            bytes: show::bytes(resumed.bytes),
+            stored: show::bytes(resumed.bytes_stored),
+        });
+    }
     match &totals.snapshot {
         Some(snapshot) if !summary.dry_run => {
             notices.push(Notice::BackupSaved { snapshot: show::short_id(snapshot) });
@@ -146,7 +159,7 @@ fn lines(summary: &BackupSummary, elapsed: std::time::Duration, lang: Lang) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::report::Totals;
+    use crate::cli::report::{ResumedSession, Totals};
 
     #[test]
     fn a_backup_tells_people_what_it_did() {
@@ -164,6 +177,12 @@ mod tests {
             files_unmodified: 1234,
             bytes_total: 2 << 30,
             bytes_new: 9 << 20,
+            resumed: Some(ResumedSession {
+                session: "aabbccddeeff".into(),
+                files: 1500,
+                bytes: 5 << 20,
+                bytes_stored: 4 << 20,
+            }),
             ..BackupSummary::default()
         };
         assert_eq!(
@@ -172,6 +191,7 @@ mod tests {
                 "Source host:/data, compared with snapshot 00112233.",
                 "Files: 2 new, 1 changed, 1,234 unmodified; 0 paths removed.",
                 "Read 12.0 MiB of 2.00 GiB in 2.00 s (6.00 MiB/s). New to the vault, names included: 9.00 MiB; stored: 3.00 MiB.",
+                "Went on where session aabbccdd was interrupted: 1,500 files with 5.00 MiB were not read again, 4.00 MiB not uploaded again.",
                 "Snapshot 12ab34cd is committed.",
             ]
         );

@@ -64,7 +64,7 @@ impl Context {
         let vault = self.named_vault(&args.vault)?;
         let unlock = resolve::unlock(args, &self.environment, &vault.config);
         Ok(Access {
-            replica: resolve::one_replica(&vault.replicas)?.to_owned(),
+            replicas: vault.replicas,
             unlock,
             accept_rollback: args.accept_rollback,
             cache_dir: resolve::cache_dir(&self.environment)?,

@@ -127,9 +127,10 @@ pub(crate) async fn run(ctx: &Context, args: ForgetArgs) -> Result<Exit> {
     }
     let totals = engine::forget(ctx, &vault, &plan).await?;
     ctx.output.say(&Notice::Forgotten { count })?;
+    let exit = ctx.conclude(&totals);
     let forgotten = plan.forget.len();
     ctx.summary(&totals, &serde_json::json!({ "forgotten": forgotten, "planned": forgotten }))?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// The plan for snapshots that were named; a held one among them is refused.

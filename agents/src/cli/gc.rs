@@ -10,7 +10,7 @@ use super::failure::{Exit, Result};
 use super::messages::{Label, Notice};
 use super::parse::grace;
 use super::path::escaped;
-use super::report::{CollectPlan, Quantity};
+use super::report::{CollectPlan, CollectSummary, Quantity};
 use super::show::{self, Side, Table};
 
 /// Free what no snapshot needs: shows the plan, acts with --yes.
@@ -45,16 +45,26 @@ pub(crate) async fn run(ctx: &Context, args: GcArgs) -> Result<Exit> {
         ctx.output.warning(&Notice::GcNoGrace {});
     }
     let vault = engine::open(ctx, &access, Opening::WithKey).await?;
-    let summary = {
+    let mut summary: Option<CollectSummary> = None;
+    let replicas = engine::collected_replicas(&vault);
+    for (place, address) in replicas.iter().enumerate() {
+        if replicas.len() > 1 {
+            ctx.output.say(&Notice::Plain { text: escaped(address) })?;
+        }
         let (progress, _drawn) = ctx.progress();
-        if args.yes {
-            engine::collect(ctx, &vault, &options, &progress, &|plan| show_plan(ctx, plan)).await?
+        let done = if args.yes {
+            engine::collect(ctx, &vault, place, &options, &progress, &|plan| show_plan(ctx, plan)).await?
         } else {
-            let plan = engine::plan_collection(ctx, &vault, &options, &progress).await?;
+            let plan = engine::plan_collection(ctx, &vault, place, &options, &progress).await?;
             show_plan(ctx, &plan.left)?;
             plan
+        };
+        match &mut summary {
+            None => summary = Some(done),
+            Some(summary) => summary.add(done),
         }
-    };
+    }
+    let summary = summary.unwrap_or_default();
     for problem in &summary.problems {
         ctx.output.warning(&Notice::Plain { text: escaped(problem) });
     }

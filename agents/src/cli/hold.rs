@@ -39,7 +39,8 @@ pub(crate) async fn run(ctx: &Context, args: HoldArgs) -> Result<Exit> {
         HoldChange::Release => Notice::Released { snapshot: short },
     })?;
     ctx.output.object("snapshot", &snapshot)?;
-    let totals = Totals { snapshot: Some(snapshot.snapshot.clone()), ..vault.totals() };
+    let totals = Totals { snapshot: Some(snapshot.snapshot.clone()), ..vault.totals_of_change() };
+    let exit = ctx.conclude(&totals);
     ctx.summary(&totals, &serde_json::json!({ "held": snapshot.held }))?;
-    Ok(Exit::Done)
+    Ok(exit)
 }

@@ -2,6 +2,9 @@
 //! because clap puts them behind the name of the flag.
 
 use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
 
 /// A snapshot as it is named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +126,12 @@ pub(crate) fn grace(text: &str) -> Result<i64, String> {
     number.checked_mul(seconds * 1_000_000).ok_or_else(|| "the time is too long".into())
 }
 
+/// A length of time: `90s`, `5m`, `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|parsed| parsed.try_into().ok());
+    parsed.ok_or_else(|| "expected a length of time such as 90s, 5m or 1h".into())
+}
+
 fn unit_bytes(unit: &str) -> Option<u64> {
     let lower = unit.to_ascii_lowercase();
     let power =
@@ -173,6 +182,16 @@ mod tests {
         assert_eq!(rate("50MiB/s"), Ok(50 << 20));
         assert_eq!(rate("1M"), Ok(1 << 20));
         assert!(rate("0").is_err());
+    }
+
+    #[test]
+    fn lengths_of_time_have_units_and_do_not_run_backwards() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h 30m", 5400), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "90", "-1s", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::messages::{Lang, Notice};
+use super::messages::{Label, Lang, Notice};
 use super::output::Output;
 use super::{path::escaped, show};
 
@@ -36,6 +36,22 @@ pub(crate) struct Progress {
     /// Bytes expected.
     pub(crate) bytes_total: AtomicU64,
     current: Mutex<String>,
+    replicas: Mutex<Vec<ReplicaSample>>,
+}
+
+/// One replica's part of a run at one instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReplicaSample {
+    /// Its address.
+    pub(crate) address: String,
+    /// Bytes that it has acknowledged.
+    pub(crate) bytes_stored: u64,
+    /// Bytes that wait for it.
+    pub(crate) bytes_waiting: u64,
+    /// It does not answer at the moment.
+    pub(crate) is_failing: bool,
+    /// It was given up in this run.
+    pub(crate) is_given_up: bool,
 }
 
 impl Progress {
@@ -44,6 +60,11 @@ impl Progress {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.clear();
         current.push_str(path);
+    }
+
+    /// Says how each replica's part stands.
+    pub(crate) fn set_replicas(&self, replicas: Vec<ReplicaSample>) {
+        *self.replicas.lock().unwrap_or_else(PoisonError::into_inner) = replicas;
     }
 
     /// The counters now.
@@ -57,6 +78,7 @@ impl Progress {
             files_total: get(&self.files_total),
             bytes_total: get(&self.bytes_total),
             current: self.current.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            replicas: self.replicas.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -71,6 +93,7 @@ pub(crate) struct Sample {
     pub(crate) files_total: u64,
     pub(crate) bytes_total: u64,
     pub(crate) current: String,
+    pub(crate) replicas: Vec<ReplicaSample>,
 }
 
 /// Rate over the last seconds. Time comes in as an argument.
@@ -115,6 +138,32 @@ fn line(sample: &Sample, rate: Option<f64>, elapsed: Duration, lang: Lang) -> St
         parts.push(Notice::ProgressLeft { time: show::duration(left) }.text(lang));
     }
     parts.join(" · ")
+}
+
+/// The line for one replica: what it has, what waits for it, and whether it answers.
+fn replica_line(replica: &ReplicaSample, lang: Lang) -> String {
+    let state = match replica {
+        ReplicaSample { is_given_up: true, .. } => Label::GivenUp {}.text(lang),
+        ReplicaSample { is_failing: true, .. } => Label::NoAnswer {}.text(lang),
+        ReplicaSample { .. } => String::new(),
+    };
+    Notice::ProgressReplica {
+        address: escaped(&replica.address),
+        stored: show::bytes(replica.bytes_stored),
+        waiting: show::bytes(replica.bytes_waiting),
+        state,
+    }
+    .text(lang)
+    .trim_end_matches([' ', '·'])
+    .to_owned()
+}
+
+/// The lines for replicas; one alone has nothing to be compared with.
+fn replica_lines(sample: &Sample, lang: Lang) -> Vec<String> {
+    match sample.replicas.len() {
+        0 | 1 => Vec::new(),
+        _ => sample.replicas.iter().map(|replica| replica_line(replica, lang)).collect(),
+    }
 }
 
 /// Time until the expected bytes are done, in whole seconds; `None` while nobody can say.
@@ -166,17 +215,29 @@ impl Drop for Renderer {
 struct Screen {
     started: Instant,
     meter: RateMeter,
-    bars: Option<[ProgressBar; 2]>,
+    bars: Option<Bars>,
+}
+
+/// The lines on a terminal, of which those for replicas come when there are several.
+struct Bars {
+    all: MultiProgress,
+    counters: ProgressBar,
+    current: ProgressBar,
+    replicas: Vec<ProgressBar>,
+}
+
+fn bar(all: &MultiProgress) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_msg}").expect("the template is a constant of ours");
+    all.add(ProgressBar::new_spinner().with_style(style))
 }
 
 impl Screen {
     fn new(output: &Output) -> Self {
-        let bars = output.bars().map(|bars| {
-            [(); 2].map(|()| {
-                let style =
-                    ProgressStyle::with_template("{wide_msg}").expect("the template is a constant of ours");
-                bars.add(ProgressBar::new_spinner().with_style(style))
-            })
+        let bars = output.bars().map(|all| Bars {
+            all: all.clone(),
+            counters: bar(all),
+            current: bar(all),
+            replicas: Vec::new(),
         });
         Self { started: Instant::now(), meter: RateMeter::default(), bars }
     }
@@ -185,21 +246,38 @@ impl Screen {
         let elapsed = self.started.elapsed();
         let rate = self.meter.note(elapsed, sample.bytes_done);
         let text = line(sample, rate, elapsed, output.lang());
-        match &self.bars {
-            Some([counters, current]) => {
-                counters.set_message(text);
-                current.set_message(escaped(&sample.current));
-                counters.tick();
-                current.tick();
+        let replicas = replica_lines(sample, output.lang());
+        match &mut self.bars {
+            Some(bars) => bars.draw(text, escaped(&sample.current), replicas),
+            None => {
+                for text in std::iter::once(text).chain(replicas) {
+                    output.detail(&Notice::Plain { text });
+                }
             }
-            None => output.detail(&Notice::Plain { text }),
         }
     }
 
     fn clear(&self) {
-        for bar in self.bars.iter().flatten() {
+        for bar in self.bars.iter().flat_map(Bars::all) {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Bars {
+    fn draw(&mut self, counters: String, current: String, replicas: Vec<String>) {
+        while self.replicas.len() < replicas.len() {
+            self.replicas.push(bar(&self.all));
+        }
+        let texts = [counters, current].into_iter().chain(replicas);
+        for (bar, text) in self.all().zip(texts) {
+            bar.set_message(text);
+            bar.tick();
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ProgressBar> {
+        [&self.counters, &self.current].into_iter().chain(&self.replicas)
     }
 }
 
@@ -234,6 +312,23 @@ mod tests {
             later,
             "1 min 10 s · 1,200 / 4,000 files · 10.0 MiB / 30.0 MiB · 1.00 MiB/s · dedup 2.0, 2.00 MiB stored · \
              20.0 s left"
+        );
+    }
+
+    #[test]
+    fn several_replicas_have_a_line_each_and_one_has_none() {
+        let replica = |address: &str| ReplicaSample {
+            address: address.into(),
+            bytes_stored: 2 << 20,
+            bytes_waiting: 1 << 20,
+            ..ReplicaSample::default()
+        };
+        let mut sample = Sample { replicas: vec![replica("/a")], ..Sample::default() };
+        assert!(replica_lines(&sample, Lang::En).is_empty());
+        sample.replicas.push(ReplicaSample { is_failing: true, ..replica("/b") });
+        assert_eq!(
+            replica_lines(&sample, Lang::En),
+            ["/a: 2.00 MiB stored, 1.00 MiB waiting", "/b: 2.00 MiB stored, 1.00 MiB waiting · no answer"]
         );
     }
 

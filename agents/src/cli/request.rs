@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shudao_vault::keys::Role;
 use shudao_vault::retention::{Policy, Rules};
@@ -15,8 +16,8 @@ use super::secret::Password;
 /// Where a vault is and how it is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    /// The replica's address.
-    pub(crate) replica: String,
+    /// The addresses of its replicas, at least one.
+    pub(crate) replicas: Vec<String>,
     /// What opens it; read only when a key is needed.
     pub(crate) unlock: Unlock,
     /// Go on although the replica's log went back or forked.
@@ -61,8 +62,8 @@ pub(crate) enum RulesChoice {
 /// Make a vault.
 #[derive(Debug)]
 pub(crate) struct InitRequest {
-    /// Address of its first replica.
-    pub(crate) replica: String,
+    /// Addresses of its replicas, at least one.
+    pub(crate) replicas: Vec<String>,
     /// The owner's password.
     pub(crate) password: Password,
     /// A second way in is wanted, as text to be kept elsewhere.
@@ -144,6 +145,8 @@ pub(crate) struct BackupRequest {
     pub(crate) compression: Compression,
     /// Send to and fetch from the store at most so many bytes a second.
     pub(crate) limit_bytes_per_second: Option<u64>,
+    /// How long a replica may go without an answer when the others are done.
+    pub(crate) patience: Duration,
     /// Read and count, store nothing.
     pub(crate) dry_run: bool,
 }

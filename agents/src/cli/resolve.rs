@@ -66,17 +66,6 @@ pub(crate) fn vault(
     }
 }
 
-/// The one address of `replicas`; this version works on one replica at a time.
-pub(crate) fn one_replica(replicas: &[String]) -> Result<&str> {
-    match replicas {
-        [only] => Ok(only),
-        several => {
-            let problem = Problem::SeveralReplicas { count: several.len() };
-            Err(Failure::usage(problem, Hint::NameOneReplica {}))
-        }
-    }
-}
-
 fn unknown_vault(value: &str, config: &Config) -> Failure {
     let known: Vec<_> = config.vaults.keys().map(|name| escaped(name)).collect();
     let name = escaped(value);
@@ -232,12 +221,6 @@ mod tests {
         let environment = Environment::of(&[("SHUDAO_VAULT", "files")]);
         assert_eq!(resolve(&[], &environment).unwrap().replicas.len(), 2);
         assert_eq!(resolve(&["/x"], &environment).unwrap().replicas, ["/x"]);
-    }
-
-    #[test]
-    fn several_replicas_are_refused_by_commands_that_work_on_one() {
-        assert_eq!(one_replica(&["/a".into()]).unwrap(), "/a");
-        assert_eq!(one_replica(&["/a".into(), "/b".into()]).unwrap_err().exit(), Exit::Usage);
     }
 
     #[test]

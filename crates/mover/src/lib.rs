@@ -6,6 +6,7 @@
 //! | [`chunker`] | where files are cut (pure) |
 //! | [`backup`] | from a source to a snapshot |
 //! | [`ingest`] | new chunks on their way into packs |
+//! | [`fanout`] | packs on their way to each replica |
 //! | [`restore`] | from a snapshot back to files |
 //!
 //! # What a backup holds in memory
@@ -16,6 +17,7 @@
 //! |---|---|
 //! | content packs being filled, waiting or on their way to the store (`lane`) | 4 × 32 MiB |
 //! | metadata packs, the same | 2 × 8 MiB |
+//! | with several replicas: packs that one has and others wait for, and two on their way to each further one | 2 × 32 MiB, and 2 × 32 MiB a further replica |
 //! | frames: 2 open, 4 waiting, one in the hands of each reader, of the pump and of the assembler | (8 + N) × 1 MiB |
 //! | sealers: plain, compressed and sealed frame, the frame opened again, zstd's contexts | N × 8 MiB |
 //! | readers: read buffer, and bytes not cut yet, in a vector that doubles | N × 5 MiB |
@@ -35,7 +37,9 @@
 //! The only writer of packs; the verifier must never depend on this crate.
 
 pub mod backup;
+mod batch;
 pub mod chunker;
+pub mod fanout;
 pub mod ingest;
 mod lane;
 pub mod restore;

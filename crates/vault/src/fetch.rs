@@ -10,6 +10,7 @@ use crate::id::PackId;
 use crate::index::Location;
 use crate::name::Name;
 use crate::reader::{FrameKey, Reader, frame_key, open_place};
+use crate::replicas::Failures;
 
 /// Ranges are rounded to this, so that whoever watches the store learns little about frame lengths.
 const RANGE_ROUND_BYTES: u64 = 64 << 10;
@@ -83,7 +84,17 @@ impl Reader {
         if end < range.end {
             return Err(Error::damaged(format!("pack {} ends at byte {size}", range.pack)));
         }
-        Ok((start, self.objects().read_range(&Name::pack(range.pack), start, end - start).await?))
+        let name = Name::pack(range.pack);
+        let mut failures = Failures::default();
+        for sibling in self.siblings().in_order() {
+            let read = sibling.objects().read_range(&name, start, end - start).await;
+            sibling.note(&read);
+            match read {
+                Ok(bytes) => return Ok((start, bytes)),
+                Err(error) => failures.add(error),
+            }
+        }
+        Err(failures.into_error(|| format!("read {name}")))
     }
 
     async fn open_frame_of(&self, place: Location, sealed: Bytes) -> Result<Bytes> {

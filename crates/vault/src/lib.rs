@@ -13,7 +13,9 @@
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
 //! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
-//! | [`vault`], [`session`] | the handles that the other crates work with |
+//! | [`replica`], [`replicas`] | one replica; several, read as one |
+//! | [`sync`] | copying between replicas |
+//! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
 pub mod codec;
 pub mod collect;
@@ -34,6 +36,8 @@ pub mod pack;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod replicas;
+pub mod resume;
 pub mod retention;
 pub mod roots;
 pub mod segment;
@@ -41,6 +45,7 @@ pub mod session;
 pub mod snapshot;
 pub mod store;
 pub mod suite;
+pub mod sync;
 pub mod tree;
 pub mod vault;
 pub mod vault_file;

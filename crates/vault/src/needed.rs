@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
 
-use crate::error::{Error, Kind, Result};
-use crate::id::{NeedListId, ObjectId, PackId, SegmentId, Timestamp, VaultId};
+use crate::error::{Kind, Result};
+use crate::id::{NeedListId, PackId, SegmentId, Timestamp, VaultId};
 use crate::log::State;
 use crate::log::duty::{Evidence, Needed, ReadList};
 use crate::name::Name;
-use crate::need::NeedList;
+use crate::need::NeedChain;
 use crate::objects::Objects;
 use crate::replica::Replica;
 use crate::segment::SegmentClear;
@@ -87,20 +87,9 @@ fn unless_lost<T>(read: Result<T>) -> Result<Option<T>> {
 /// # Errors
 /// [`Kind::Missing`] and [`Kind::Damaged`] if it or one below cannot be used; the store's.
 pub async fn read_list(objects: &Objects, vault: VaultId, id: NeedListId) -> Result<ReadList> {
-    let mut chain: Vec<(NeedListId, NeedList)> = Vec::new();
-    let mut next = Some(id);
-    while let Some(id) = next {
-        let bytes = objects.read(&Name::index(id)).await?;
-        let list =
-            NeedList::decode(&bytes, vault).map_err(|error| error.context(format!("read need list {id}")))?;
-        // Depths fall by one from list to list, so a chain that goes in circles ends here.
-        if chain.last().is_some_and(|(_, above)| list.depth() >= above.depth()) {
-            return Err(Error::damaged(format!("need list {id} is not what the list above builds on")));
-        }
-        next = list.base();
-        chain.push((id, list));
+    let mut chain = NeedChain::to(vault, id);
+    while let Some(id) = chain.next() {
+        chain.take(&objects.read(&Name::index(id)).await?)?;
     }
-    let ids: Vec<ObjectId> = chain.iter().map(|(id, _)| *id).collect();
-    chain.reverse();
-    Ok(ReadList { packs: NeedList::resolve(&chain)?, chain: ids })
+    chain.resolve()
 }

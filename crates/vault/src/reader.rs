@@ -17,6 +17,7 @@ use crate::keys::ring::ChunkSpace;
 use crate::name::Name;
 use crate::objects::Objects;
 use crate::pack::PackHeader;
+use crate::replicas::{Failures, Siblings};
 use crate::suite::ObjectKey;
 use crate::tree::NodeSource;
 
@@ -29,9 +30,9 @@ const HEADER_READ_BYTES: u64 = 16 << 10;
 /// Which frame of which pack.
 pub type FrameKey = (PackId, KeyId, u32);
 
-/// Reads content and tree nodes of one replica.
+/// Reads content and tree nodes of a vault from any of its replicas.
 pub struct Reader {
-    objects: Objects,
+    siblings: Siblings,
     ring: Arc<KeyRing>,
     index: Arc<Index>,
     /// Looked into first.
@@ -49,10 +50,10 @@ struct PackFacts {
 }
 
 impl Reader {
-    /// A reader over `objects` with the keys of `ring`.
-    pub fn new(objects: Objects, ring: Arc<KeyRing>, index: Arc<Index>) -> Self {
+    /// A reader over `siblings` with the keys of `ring`.
+    pub fn new(siblings: Siblings, ring: Arc<KeyRing>, index: Arc<Index>) -> Self {
         Self {
-            objects,
+            siblings,
             ring,
             index,
             listed: BTreeSet::new(),
@@ -81,9 +82,9 @@ impl Reader {
         &self.index
     }
 
-    /// The objects that the reader reads.
-    pub fn objects(&self) -> &Objects {
-        &self.objects
+    /// The replicas that the reader reads.
+    pub fn siblings(&self) -> &Siblings {
+        &self.siblings
     }
 
     /// All places where the chunk with this plain digest is said to be, in the order in which to try them: listed
@@ -130,23 +131,38 @@ impl Reader {
         )))
     }
 
-    /// The plain bytes of the frame that holds `place`.
+    /// The plain bytes of the frame that holds `place`, from the first replica that gives them.
+    ///
+    /// # Errors
+    /// When no replica does, as [`Siblings::read`].
     pub async fn frame(&self, place: &Location) -> Result<Bytes> {
         if let Some(frame) = self.cached(place) {
             return Ok(frame);
         }
-        let frame = match self.read_frame(place).await {
-            // A line can spoil what the store holds whole: look once more before it is called damaged.
-            Err(error) if error.kind() == Kind::Damaged => self.read_frame(place).await?,
-            other => other?,
-        };
-        self.keep(place, &frame);
-        Ok(frame)
+        let mut failures = Failures::default();
+        for sibling in self.siblings.in_order() {
+            let read = match self.read_frame(sibling.objects(), place).await {
+                // A line can spoil what the store holds whole: look once more before it is called damaged.
+                Err(error) if error.kind() == Kind::Damaged => {
+                    self.read_frame(sibling.objects(), place).await
+                }
+                other => other,
+            };
+            sibling.note(&read);
+            match read {
+                Ok(frame) => {
+                    self.keep(place, &frame);
+                    return Ok(frame);
+                }
+                Err(error) => failures.add(error),
+            }
+        }
+        Err(failures.into_error(|| format!("read pack {}", place.pack)))
     }
 
-    async fn read_frame(&self, place: &Location) -> Result<Bytes> {
+    async fn read_frame(&self, objects: &Objects, place: &Location) -> Result<Bytes> {
         let name = Name::pack(place.pack);
-        let sealed = self.objects.read_range(&name, place.frame_offset, u64::from(place.stored_length)).await;
+        let sealed = objects.read_range(&name, place.frame_offset, u64::from(place.stored_length)).await;
         let sealed = sealed.map_err(|error| error.context(format!("read pack {}", place.pack)))?;
         let key = self.key_of(place).await?;
         open_place(&key, place, sealed)
@@ -164,10 +180,13 @@ impl Reader {
 
     /// The object key of the frame that holds `place`, from its pack's key table.
     pub async fn key_of(&self, place: &Location) -> Result<Arc<ObjectKey>> {
-        let facts = self.facts(place).await?;
-        facts.keys.get(&place.key).cloned().ok_or_else(|| {
-            Error::damaged(format!("pack {} has no key {} that this role can open", place.pack, place.key))
-        })
+        let known = self.facts(place).await?.keys.get(&place.key).cloned();
+        let key = match known {
+            Some(key) => Some(key),
+            // The table of one replica may have lost what another's still has.
+            None => self.load_facts(&place.pack, place.key).await?.keys.get(&place.key).cloned(),
+        };
+        key.ok_or_else(|| no_key(&place.pack, place.key))
     }
 
     /// The size of the pack that holds `place`, in bytes.
@@ -184,13 +203,30 @@ impl Reader {
     }
 
     async fn load_facts(&self, pack: &PackId, wanted: KeyId) -> Result<Arc<PackFacts>> {
+        let mut failures = Failures::default();
+        for sibling in self.siblings.in_order() {
+            let facts = self.load_facts_from(sibling.objects(), pack, wanted).await;
+            sibling.note(&facts);
+            match facts {
+                Ok(facts) => {
+                    let facts = Arc::new(facts);
+                    lock(&self.packs).insert(*pack, Arc::clone(&facts));
+                    return Ok(facts);
+                }
+                Err(error) => failures.add(error),
+            }
+        }
+        Err(failures.into_error(|| format!("open pack {pack}")))
+    }
+
+    async fn load_facts_from(&self, objects: &Objects, pack: &PackId, wanted: KeyId) -> Result<PackFacts> {
         let name = Name::pack(*pack);
-        let size = self.objects.readable_size(&name).await?;
+        let size = objects.readable_size(&name).await?;
         let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("pack {pack} is missing")))?;
-        let mut head = self.objects.read_range(&name, 0, size.min(HEADER_READ_BYTES)).await?;
+        let mut head = objects.read_range(&name, 0, size.min(HEADER_READ_BYTES)).await?;
         let needed = PackHeader::length_from(&head, self.ring.vault).unwrap_or(0) as u64;
         if needed > head.len() as u64 && needed <= size {
-            head = self.objects.read_range(&name, 0, needed).await?;
+            head = objects.read_range(&name, 0, needed).await?;
         }
         let header = PackHeader::decode(&head, self.ring.vault)
             .map_err(|error| error.context(format!("read the key table of pack {pack}")))?;
@@ -204,9 +240,10 @@ impl Reader {
                 Err(_) => {}
             }
         }
-        let facts = Arc::new(PackFacts { size, keys });
-        lock(&self.packs).insert(*pack, Arc::clone(&facts));
-        Ok(facts)
+        if !keys.contains_key(&wanted) {
+            return Err(no_key(pack, wanted));
+        }
+        Ok(PackFacts { size, keys })
     }
 }
 
@@ -214,6 +251,10 @@ impl NodeSource for Reader {
     async fn node(&self, digest: &Digest) -> Result<Bytes> {
         self.chunk(ChunkSpace::Metadata, digest).await
     }
+}
+
+fn no_key(pack: &PackId, key: KeyId) -> Error {
+    Error::damaged(format!("pack {pack} has no key {key} that this role can open"))
 }
 
 /// Opens the sealed bytes of `place`'s frame.
@@ -260,6 +301,30 @@ pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[Write
     }
     let vouched = state.vouched(&place.pack) && (is_copy || state.vouched(&place.segment));
     place.pack_kind.space() == ChunkSpace::Content && (state.config().trust_writers || vouched)
+}
+
+/// What a writer may deduplicate against, by the logs of all replicas that take part.
+#[derive(Debug, Clone)]
+pub struct Reliance {
+    states: Vec<crate::log::State>,
+    trusted: Vec<WriterId>,
+}
+
+impl Reliance {
+    /// Of these logs; `trusted` as for [`may_rely_on`].
+    pub fn new(states: Vec<crate::log::State>, trusted: Vec<WriterId>) -> Self {
+        Self { states, trusted }
+    }
+
+    /// Whether what stands at `place` may be relied on: nobody has called it bad, and it is live on some replica whose
+    /// log allows it. A replica that has not got it gets a copy before its commit.
+    pub fn allows(&self, place: &Location) -> bool {
+        let is_bad = self.states.iter().any(|state| state.bad(&place.key, u64::from(place.counter)));
+        let allows = |state: &crate::log::State| {
+            state.is_segment_live(&place.segment) && may_rely_on(place, state, &self.trusted)
+        };
+        !is_bad && self.states.iter().any(allows)
+    }
 }
 
 /// Least recently used frames, bounded by their plain bytes.
@@ -322,8 +387,8 @@ mod tests {
         for pack in &packs {
             index.add(&Segment::of_pack(pack.pack().id, ring.writer_id(), pack.contents.clone())).unwrap();
         }
-        let reader =
-            Reader::new(Objects::new(crate::store::Store::memory()), Arc::new(ring), Arc::new(index));
+        let siblings = Siblings::new([Objects::new(crate::store::Store::memory())]);
+        let reader = Reader::new(siblings, Arc::new(ring), Arc::new(index));
         let digest = Digest::of(b"same");
         let order = |reader: &Reader| reader.places(ChunkSpace::Content, &digest).unwrap();
         let places = order(&reader);

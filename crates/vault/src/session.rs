@@ -8,55 +8,218 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp};
+use crate::id::{
+    NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
+};
 use crate::keys::KeyRing;
 use crate::log::duty::Hindrances;
-use crate::log::{self, Body, CommitStatement, Op, Signer, Statement};
+use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
 use crate::name::Name;
 use crate::need::{NeedBase, NeedList};
-use crate::needed::read_list;
 use crate::objects::Objects;
 use crate::pack::FinishedPack;
 use crate::replica::Replica;
+use crate::replicas::{Failures, Siblings};
 use crate::segment::{FinishedSegment, SegmentBuilder};
 use crate::snapshot::{Contents, Draft};
 use crate::suite::random;
 
-/// A session that has begun and may commit once.
+/// A session that may commit once on each replica on which it has begun.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// Its id in the log.
+    /// Its id in every log.
     pub id: SessionId,
     /// The source it stores.
     pub source: SourceId,
     /// The snapshot it builds on, whose whole need list it relies on.
     pub parent: Option<SnapshotId>,
+    /// The parent's need list.
+    pub parent_list: Option<NeedListId>,
     /// One more than the parent's; 1 without a parent.
     pub sequence: u64,
 }
 
+/// A snapshot ready to be stored: the same bytes for every replica.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// The packs that it relies on.
+    pub needs: BTreeSet<PackId>,
+    /// The parent's need list and all that it builds on, if this snapshot's list builds on it.
+    pub base: Vec<NeedListId>,
+    object: Bytes,
+    need_list: NeedListId,
+    list: Bytes,
+}
+
 impl Session {
-    /// Appends `begin`. The parent is the newest visible snapshot of the source on this replica.
+    /// Appends `begin` on the first of `replicas` that takes it, and returns its place. The parent is the newest
+    /// snapshot of the source that any of them shows.
     ///
     /// # Errors
-    /// [`Kind::Forbidden`] when the ring's holder may not write here.
+    /// [`crate::Kind::Forbidden`] when the ring's holder may not write here.
     pub async fn begin(
-        replica: &mut Replica,
+        replicas: &mut [Replica],
         ring: &KeyRing,
         source: SourceId,
         now: Timestamp,
-    ) -> Result<Self> {
-        let mut session = Self { id: SessionId(random()), source, parent: None, sequence: 1 };
+    ) -> Result<(Self, usize)> {
+        let id = SessionId(random());
+        let mut failures = Failures::default();
+        for place in 0..replicas.len() {
+            let elsewhere: Vec<(SnapshotId, Visible)> = replicas
+                .iter()
+                .filter_map(|replica| replica.state().latest(source))
+                .map(|(id, visible)| (id, visible.clone()))
+                .collect();
+            let mut session = Self { id, source, parent: None, parent_list: None, sequence: 1 };
+            let signer = Signer { key: &ring.signing, time: now };
+            let begun = replicas[place]
+                .append(signer, |state| {
+                    let here = state.latest(source).map(|(id, visible)| (id, visible.clone()));
+                    let newest = elsewhere.iter().chain(&here).max_by_key(|(id, visible)| rank(*id, visible));
+                    session.parent = newest.map(|(id, _)| *id);
+                    session.parent_list = newest.map(|(_, visible)| visible.need_list);
+                    session.sequence = newest.map_or(1, |(_, visible)| visible.sequence + 1);
+                    Ok(Some(session.begin_op(state)))
+                })
+                .await;
+            match begun {
+                Ok(_) => return Ok((session, place)),
+                Err(error) => failures.add(error),
+            }
+        }
+        Err(failures.into_error(|| "begin a session".to_owned()))
+    }
+
+    /// Appends `begin` on one more replica. Doing it again is success. Where the parent is not visible the session begins
+    /// without one: what it relies on there must be brought there before the commit.
+    ///
+    /// # Errors
+    /// As [`Session::begin`].
+    pub async fn begin_on(&self, replica: &mut Replica, ring: &KeyRing, now: Timestamp) -> Result<()> {
         let signer = Signer { key: &ring.signing, time: now };
-        replica
-            .append(signer, |state| {
-                let parent = state.latest(source);
-                session.parent = parent.map(|(id, _)| id);
-                session.sequence = parent.map_or(1, |(_, visible)| visible.sequence + 1);
-                Ok(Some(Op::Begin { session: session.id, source, parent: session.parent }))
-            })
-            .await?;
-        Ok(session)
+        let begun = replica.append(signer, |state| {
+            let is_begun = state.session(self.id).is_some_and(|session| session.author == ring.writer_id());
+            Ok((!is_begun).then(|| self.begin_op(state)))
+        });
+        begun.await.map(drop)
+    }
+
+    fn begin_op(&self, state: &State) -> Op {
+        let parent = self.parent.filter(|parent| state.visible().contains_key(parent));
+        Op::Begin { session: self.id, source: self.source, parent }
+    }
+
+    /// Seals the snapshot, once for all replicas. Its need list builds on the parent's where that can be read from any of
+    /// `siblings`, and stands in full otherwise.
+    ///
+    /// # Errors
+    /// As [`Draft::seal`].
+    pub async fn seal(
+        &self,
+        siblings: &Siblings,
+        ring: &KeyRing,
+        contents: Contents,
+        now: Timestamp,
+    ) -> Result<Sealed> {
+        let needs: BTreeSet<PackId> = contents.need.iter().map(|(pack, _)| *pack).collect();
+        let (list, base) = self.plan_list(siblings, ring.vault, &needs).await;
+        let draft = Draft { sequence: self.sequence, parent: self.parent, time: now, contents };
+        let object = Bytes::from(draft.seal(ring)?);
+        Ok(Sealed {
+            snapshot: ObjectId::of(&object),
+            needs,
+            base,
+            object,
+            need_list: ObjectId::of(&list),
+            list: Bytes::from(list),
+        })
+    }
+
+    async fn plan_list(
+        &self,
+        siblings: &Siblings,
+        vault: VaultId,
+        needs: &BTreeSet<PackId>,
+    ) -> (Vec<u8>, Vec<NeedListId>) {
+        let Some(id) = self.parent_list else {
+            return (NeedList::plan_next(None, needs).encode(vault), Vec::new());
+        };
+        // A parent whose list cannot be read is not built upon; the new list is then written in full.
+        let parent = siblings.need_list(vault, id).await.ok();
+        let base = parent.as_ref().map(|parent| {
+            let depth = u8::try_from(parent.chain.len().saturating_sub(1)).unwrap_or(u8::MAX);
+            NeedBase { id, depth, packs: &parent.packs }
+        });
+        let list = NeedList::plan_next(base, needs);
+        let chain = parent.filter(|_| list.base().is_some()).map(|parent| parent.chain);
+        (list.encode(vault), chain.unwrap_or_default())
+    }
+
+    /// Stores the snapshot and its need list on one replica and appends `commit` there. Every pack that the snapshot
+    /// needs, every list that its own builds on and every segment must have been acknowledged by that replica's store.
+    /// Doing it again is success.
+    ///
+    /// # Errors
+    /// The store's; [`crate::Kind::Forbidden`] and [`crate::Kind::Conflict`] when the log does not take the commit.
+    pub async fn commit_on(
+        &self,
+        replica: &mut Replica,
+        ring: &KeyRing,
+        sealed: &Sealed,
+        segments: &[SegmentId],
+        now: Timestamp,
+    ) -> Result<()> {
+        replica.catch_up().await?;
+        let is_done =
+            |state: &State| state.visible().get(&sealed.snapshot).is_some_and(|done| done.session == self.id);
+        if is_done(replica.state()) {
+            return Ok(());
+        }
+        let commit = CommitStatement {
+            snapshot: sealed.snapshot,
+            source: self.source,
+            sequence: self.sequence,
+            need_list: sealed.need_list,
+            segments: segments.to_vec(),
+        };
+        let statement =
+            Statement { author: ring.writer_id(), time: now, serial: 0, body: Body::Commit(commit) };
+        let statement = statement.sign(ring.vault, &ring.signing)?;
+        let signer = Signer { key: &ring.signing, time: now };
+        let op = Op::Commit { session: self.id, statement };
+        let relied = sealed.relies_on(segments);
+        self.conclude(replica, signer, &relied, &sealed.made(), &op).await
+    }
+
+    /// The session `id` again, for a run that goes on with it under the same key, and the place of a replica on which it has
+    /// begun. `None` if any of `replicas` says that it is closed, or is of another key or source, or if its parent is gone.
+    /// The caller knows that nobody else goes on with it.
+    pub fn of_log(
+        replicas: &[Replica],
+        ring: &KeyRing,
+        id: SessionId,
+        source: SourceId,
+    ) -> Option<(Self, usize)> {
+        let (mut first, mut parent) = (None, None);
+        for (place, replica) in replicas.iter().enumerate() {
+            let Some(begun) = replica.state().session(id) else { continue };
+            let is_open = begun.state == log::state::SessionState::Open;
+            if !is_open || begun.author != ring.writer_id() || begun.source != source {
+                return None;
+            }
+            first = first.or(Some(place));
+            parent = parent.or(begun.parent);
+        }
+        let visible = match parent {
+            Some(parent) => Some(replicas.iter().find_map(|replica| replica.state().visible().get(&parent))?),
+            None => None,
+        };
+        let parent_list = visible.map(|visible| visible.need_list);
+        let sequence = visible.map_or(1, |visible| visible.sequence + 1);
+        Some((Self { id, source, parent, parent_list, sequence }, first?))
     }
 
     /// Answers what keepers condemned since the session last did: keeps what it relies on, or says that it has seen. From
@@ -86,34 +249,26 @@ impl Session {
         }
     }
 
-    /// Stores the snapshot and its need list and appends `commit`. Every pack that `contents` needs and every segment
-    /// must have been acknowledged by the replica's store.
-    pub async fn commit(
-        self,
+    /// Keeps those of `names` that are condemned. What is then found at its key in force may be relied on: nobody can
+    /// sweep it from under this session.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another; the store's.
+    pub(crate) async fn keep_condemned(
+        &self,
         replica: &mut Replica,
-        ring: &KeyRing,
-        contents: Contents,
-        segments: Vec<SegmentId>,
-        now: Timestamp,
-    ) -> Result<SnapshotId> {
-        let needs: BTreeSet<PackId> = contents.need.iter().map(|(pack, _)| *pack).collect();
-        let (need_list, list) = self.need_list(replica, &needs).await?;
-        let draft = Draft { sequence: self.sequence, parent: self.parent, time: now, contents };
-        let object = Bytes::from(draft.seal(ring)?);
-        let snapshot = ObjectId::of(&object);
-        let mut relied: BTreeSet<Name> = needs.into_iter().map(Name::pack).collect();
-        relied.extend(segments.iter().map(|segment| Name::index(*segment)));
-        relied.extend(list.base_chain.iter().map(|base| Name::index(*base)));
-        let commit =
-            CommitStatement { snapshot, source: self.source, sequence: self.sequence, need_list, segments };
-        let statement =
-            Statement { author: ring.writer_id(), time: now, serial: 0, body: Body::Commit(commit) };
-        let statement = statement.sign(ring.vault, &ring.signing)?;
-        let signer = Signer { key: &ring.signing, time: now };
-        let op = Op::Commit { session: self.id, statement };
-        let made = [(Name::index(need_list), list.bytes), (Name::snapshot(snapshot), object)];
-        self.conclude(replica, signer, &relied, &made, &op).await?;
-        Ok(snapshot)
+        signer: Signer<'_>,
+        names: &BTreeSet<Name>,
+    ) -> Result<()> {
+        loop {
+            replica.catch_up().await?;
+            let state = replica.state();
+            state.hindrances(self.id, [])?;
+            let condemned: Vec<Name> =
+                state.condemned().keys().filter(|name| names.contains(name)).copied().collect();
+            let Some(part) = log::parts(&condemned).next() else { return Ok(()) };
+            replica.append_here(signer, Op::Keep { session: self.id, names: part.to_vec() }).await?;
+        }
     }
 
     /// Appends `op`, which ends the session, on a state on which everything that it relies on is there and not
@@ -156,38 +311,26 @@ impl Session {
             }
         }
     }
+}
 
-    async fn need_list(
-        &self,
-        replica: &Replica,
-        needs: &BTreeSet<PackId>,
-    ) -> Result<(NeedListId, PlannedList)> {
-        let parent = self.parent.and_then(|parent| replica.state().visible().get(&parent));
-        let base = match parent {
-            // A parent whose list cannot be read is not built upon; the new list is then written in full.
-            Some(parent) => read_list(replica.objects(), replica.vault_id(), parent.need_list).await.ok(),
-            None => None,
-        };
-        let plan = match parent.zip(base.as_ref()) {
-            Some((parent, base)) => {
-                let depth = (base.chain.len() - 1) as u8;
-                NeedList::plan_next(Some(NeedBase { id: parent.need_list, depth, packs: &base.packs }), needs)
-            }
-            None => NeedList::plan_next(None, needs),
-        };
-        let base_chain = match plan.base() {
-            Some(_) => base.map(|base| base.chain).unwrap_or_default(),
-            None => Vec::new(),
-        };
-        let bytes = Bytes::from(plan.encode(replica.vault_id()));
-        Ok((ObjectId::of(&bytes), PlannedList { bytes, base_chain }))
+impl Sealed {
+    /// What a commit relies on that names these segments, besides the objects that it makes itself.
+    pub fn relies_on(&self, segments: &[SegmentId]) -> BTreeSet<Name> {
+        let index = segments.iter().chain(&self.base).map(|id| Name::index(*id));
+        self.needs.iter().map(|pack| Name::pack(*pack)).chain(index).collect()
+    }
+
+    fn made(&self) -> [(Name, Bytes); 2] {
+        [
+            (Name::index(self.need_list), self.list.clone()),
+            (Name::snapshot(self.snapshot), self.object.clone()),
+        ]
     }
 }
 
-/// A need list to be put, and the lists that it builds on.
-struct PlannedList {
-    bytes: Bytes,
-    base_chain: Vec<NeedListId>,
+/// What makes one snapshot of a source newer than another.
+pub(crate) fn rank(id: SnapshotId, visible: &Visible) -> (u64, Timestamp, SnapshotId) {
+    (visible.sequence, visible.time, id)
 }
 
 /// Puts packs one by one.

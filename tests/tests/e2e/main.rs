@@ -14,6 +14,8 @@ mod output;
 mod over_s3;
 mod proof;
 mod quickstart;
+mod replicas;
+mod resume;
 mod roles;
 mod roundtrip;
 mod scale;

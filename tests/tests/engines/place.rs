@@ -107,6 +107,8 @@ pub(crate) async fn try_to_back_up(
         compression: Compression::Fast,
         dry_run: false,
         program: "shudao-tests".to_owned(),
+        resume: Default::default(),
+        fanout: shudao_mover::fanout::FanoutOptions::default(),
     };
     backup(vault, options, &Arc::default(), &now).await
 }

@@ -12,10 +12,16 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::progress::Progress;
 use crate::cli::report::{CollectPlan, CollectSummary};
 
-/// What collecting would do now.
+/// The replicas to collect on, by address, in the order of their places.
+pub(crate) fn collected_replicas(vault: &OpenVault) -> Vec<&str> {
+    vault.addresses()
+}
+
+/// What collecting on the replica at `place` would do now.
 pub(crate) async fn plan_collection(
     ctx: &Context,
     vault: &OpenVault,
+    place: usize,
     options: &Options,
     progress: &Progress,
 ) -> Result<CollectSummary> {
@@ -23,14 +29,15 @@ pub(crate) async fn plan_collection(
     let counters = Arc::new(collect::Progress::default());
     let stop = || stopped(ctx);
     let watch = Watch { clock: &now, progress: &counters, planned: &|_| Ok(()), stop: &stop };
-    let outcome = mirrored(progress, &counters).until(opened.plan_collection(options, watch)).await?;
+    let outcome = mirrored(progress, &counters).until(opened.plan_collection(place, options, watch)).await?;
     Ok(summary_of(vault, &outcome))
 }
 
-/// Collects; `planned` is shown the plan first.
+/// Collects on the replica at `place`; `planned` is shown the plan first.
 pub(crate) async fn collect(
     ctx: &Context,
     vault: &OpenVault,
+    place: usize,
     options: &Options,
     progress: &Progress,
     planned: &(dyn Fn(&CollectPlan) -> Result<()> + Sync),
@@ -48,8 +55,8 @@ pub(crate) async fn collect(
     };
     let stop = || stopped(ctx);
     let watch = Watch { clock: &now, progress: &counters, planned: &told, stop: &stop };
-    let collected = mirrored(progress, &counters).until(opened.collect(options, watch)).await;
-    vault.remember_growth(ctx, &opened);
+    let collected = mirrored(progress, &counters).until(opened.collect(place, options, watch)).await;
+    vault.settle(ctx, &mut opened);
     ctx.stop.check()?;
     if let Some(failure) = untold.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         return Err(failure);

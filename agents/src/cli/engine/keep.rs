@@ -35,13 +35,13 @@ pub(crate) async fn hold(
         HoldChange::Hold => opened.hold(id, now()).await?,
         HoldChange::Release => opened.release(id, now()).await?,
     }
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     line(&opened, id).await
 }
 
 async fn line(vault: &shudao_vault::vault::Vault, id: SnapshotId) -> Result<SnapshotLine> {
     let snapshot = vault.snapshot(&id).await?;
-    let visible = vault.replica().state().visible().get(&id).cloned();
+    let visible = vault.find_visible(&id).cloned();
     let visible = visible.ok_or_else(|| shudao_vault::Error::new(shudao_vault::Kind::Input, "it is gone"))?;
     Ok(line_of(vault, id, &visible, &snapshot))
 }
@@ -118,6 +118,6 @@ pub(crate) async fn forget(ctx: &Context, vault: &OpenVault, plan: &ForgetPlan) 
         plan.forget.iter().map(|line| line.snapshot.parse()).collect::<shudao_vault::Result<_>>()?;
     let mut opened = vault.opened()?.lock().await;
     opened.forget(&ids, now()).await?;
-    vault.remember_growth(ctx, &opened);
-    Ok(vault.totals())
+    vault.settle(ctx, &mut opened);
+    Ok(vault.totals_of_change())
 }

@@ -3,6 +3,7 @@
 use shudao_vault::id::{SlotId, WriterId};
 use shudao_vault::keys::slot::{Lock, Method};
 use shudao_vault::keys::{passphrase, recipient};
+use shudao_vault::replica::Replica;
 use shudao_vault::suite::KdfCost;
 use shudao_vault::vault::{KeyFacts, Vault};
 use shudao_vault::{Error, Kind};
@@ -21,7 +22,8 @@ pub(super) const RECOVERY_LABEL: &str = "recovery kit";
 
 /// What the vault is.
 pub(crate) async fn info(_ctx: &Context, vault: &OpenVault) -> Result<VaultInfo> {
-    let replica = vault.replica().await;
+    let replicas = vault.replicas().await;
+    let replica = &replicas[0];
     let keys = replica.keys().await?;
     let state = replica.state();
     Ok(VaultInfo {
@@ -59,10 +61,20 @@ pub(crate) async fn status(ctx: &Context, vault: &OpenVault) -> Result<VaultStat
             }),
         }
     }
-    let replica = vault.replica().await;
+    let replicas = vault.replicas().await;
+    let replicas = vault.addresses().into_iter().zip(replicas.iter());
+    let replicas = replicas.map(|(address, replica)| replica_status(address, replica)).collect();
+    let unfinished = shudao_mover::restore::unfinished(&marks(&vault.access.state_dir)).unwrap_or_default();
+    let mut unfinished: Vec<String> = unfinished.iter().map(|found| found.to.display().to_string()).collect();
+    unfinished.dedup();
+    Ok(VaultStatus { replicas, sources, unfinished_restores: unfinished })
+}
+
+fn replica_status(address: &str, replica: &Replica) -> ReplicaStatus {
     let state = replica.state();
-    let status = ReplicaStatus {
-        address: vault.access.replica.clone(),
+    ReplicaStatus {
+        address: address.to_owned(),
+        name: state.replica_name().to_owned(),
         replica: state.replica().unwrap_or_default().to_hex(),
         log_entries: state.next(),
         snapshots: state.visible().len() as u64,
@@ -70,11 +82,7 @@ pub(crate) async fn status(ctx: &Context, vault: &OpenVault) -> Result<VaultStat
         open_sessions: state.open_sessions().count() as u64,
         bad_frames: state.bad_frames() as u64,
         objects_behind: 0,
-    };
-    let unfinished = shudao_mover::restore::unfinished(&marks(&vault.access.state_dir)).unwrap_or_default();
-    let mut unfinished: Vec<String> = unfinished.iter().map(|found| found.to.display().to_string()).collect();
-    unfinished.dedup();
-    Ok(VaultStatus { replicas: vec![status], sources, unfinished_restores: unfinished })
+    }
 }
 
 /// The key slots that stand.
@@ -119,7 +127,7 @@ pub(crate) async fn key_add(ctx: &Context, vault: &OpenVault, request: KeyAddReq
     };
     let label = request.role.name();
     let added = opened.add_key(request.role, label, lock, &predecessors, now()).await?;
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     let keys = opened.replica().keys().await?;
     let fresh = keys.iter().find(|key| key.slot == added.slot);
     let fresh = fresh.ok_or_else(|| Error::new(Kind::Bug, "the key that was added does not stand"))?;
@@ -180,7 +188,7 @@ pub(crate) async fn key_remove(ctx: &Context, vault: &OpenVault, key: &str) -> R
     let slot: SlotId = key.parse()?;
     let mut opened = vault.opened()?.lock().await;
     opened.remove_key(slot, now()).await?;
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     Ok(())
 }
 
@@ -188,6 +196,6 @@ pub(crate) async fn key_remove(ctx: &Context, vault: &OpenVault, key: &str) -> R
 pub(crate) async fn key_rotate(ctx: &Context, vault: &OpenVault) -> Result<KeyRotated> {
     let mut opened = vault.opened()?.lock().await;
     let generation = opened.rotate_keys(now()).await?;
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     Ok(KeyRotated { generation })
 }

@@ -269,59 +269,63 @@ pub(crate) async fn check(
             progress.bytes_done.store(counters.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         })
     };
-    let (report, log_entries) = match depth {
-        CheckDepth::Names => {
-            let replica = vault.replica().await;
-            (mirroring.until(check::check_names(&replica, &counters)).await?, replica.state().next())
-        }
-        CheckDepth::Structure => {
-            let vault = vault.opened()?.lock().await;
-            let report = mirroring.until(check::check_structure(&vault, &counters)).await?;
-            (report, vault.replica().state().next())
-        }
-        CheckDepth::ReadData => (read_data(ctx, vault, &PackSelection::All, &counters, mirroring).await?, 0),
-        CheckDepth::Sample(percent) => {
-            let selection = PackSelection::Sample { percent, seed: shudao_vault::suite::random() };
-            (read_data(ctx, vault, &selection, &counters, mirroring).await?, 0)
-        }
-    };
-    let log_entries = if log_entries == 0 { vault.replica().await.state().next() } else { log_entries };
-    summarise(&report, log_entries, &counters, sink)
+    let mut summary = CheckSummary::default();
+    for (place, address) in vault.addresses().into_iter().enumerate() {
+        let report = mirroring.until(check_one(ctx, vault, place, depth, &counters)).await?;
+        let log_entries = vault.replicas().await[place].state().next();
+        add_report(&mut summary, &report, address, sink)?;
+        summary.log_entries += log_entries;
+    }
+    summary.packs_read = counters.packs.load(Ordering::Relaxed);
+    Ok(summary)
 }
 
-async fn read_data(
+/// Checks one replica by itself.
+async fn check_one(
     ctx: &Context,
     vault: &OpenVault,
-    selection: &PackSelection,
+    place: usize,
+    depth: CheckDepth,
     counters: &CheckProgress,
-    mirroring: super::Mirror<'_>,
 ) -> Result<CheckReport> {
-    let handle = vault;
-    let mut vault = handle.opened()?.lock().await;
-    let checked = mirroring.until(check::check_data(&vault, selection, counters)).await?;
+    let selection = match depth {
+        CheckDepth::Names => return Ok(check::check_names(&vault.replicas().await[place], counters).await?),
+        CheckDepth::Structure => {
+            let alone = vault.opened()?.lock().await.alone(place).await?;
+            return Ok(check::check_structure(&alone, counters).await?);
+        }
+        CheckDepth::ReadData => PackSelection::All,
+        CheckDepth::Sample(percent) => PackSelection::Sample { percent, seed: shudao_vault::suite::random() },
+    };
+    let mut opened = vault.opened()?.lock().await;
+    let mut alone = opened.alone(place).await?;
+    let checked = check::check_data(&alone, &selection, counters).await?;
     ctx.stop.check()?;
-    if vault.ring().role == Role::Owner {
-        vault.vouch(&checked.good, now()).await?;
+    if alone.ring().role == Role::Owner {
+        alone.vouch(&checked.good, now()).await?;
     }
     if !checked.bad.is_empty() {
-        vault.declare_bad(&checked.bad, now()).await?;
+        alone.declare_bad(&checked.bad, now()).await?;
     }
-    handle.remember_growth(ctx, &vault);
+    opened.refresh().await?;
+    vault.settle(ctx, &mut opened);
     Ok(checked.report)
 }
 
-fn summarise(
+/// Adds what was found in one replica.
+fn add_report(
+    summary: &mut CheckSummary,
     report: &CheckReport,
-    log_entries: u64,
-    counters: &CheckProgress,
+    replica: &str,
     sink: Sink<'_, Finding>,
-) -> Result<CheckSummary> {
+) -> Result<()> {
     for finding in &report.findings {
         let CheckFinding { object, problem, consequence, severity } = finding;
         if *severity == Severity::Note {
             continue;
         }
         sink(Finding {
+            replica: replica.to_owned(),
             object: object.clone(),
             problem: problem.clone(),
             consequence: consequence.clone(),
@@ -330,18 +334,18 @@ fn summarise(
     }
     let standing =
         report.findings.iter().filter(|finding| finding.severity == Severity::Damage).count() as u64;
-    let mut summary = CheckSummary {
-        log_entries,
-        snapshots: report.counts.snapshots,
-        objects: report.counts.objects_present + report.counts.objects_read,
-        packs_read: counters.packs.load(Ordering::Relaxed),
-        packs: report.packs,
-        findings: standing + report.count(Severity::Warning) as u64,
-        standing,
-        bad_percent_below: report.bound.map(|bound| bound.bad_fraction_below() * 100.0),
-        confidence_percent: report.bound.map(|bound| bound.confidence().value() * 100.0),
-        ..CheckSummary::default()
-    };
-    summary.totals.bytes_read = report.counts.bytes_read;
-    Ok(summary)
+    summary.snapshots = summary.snapshots.max(report.counts.snapshots);
+    summary.objects += report.counts.objects_present + report.counts.objects_read;
+    summary.packs += report.packs;
+    summary.findings += standing + report.count(Severity::Warning) as u64;
+    summary.standing += standing;
+    summary.totals.bytes_read += report.counts.bytes_read;
+    if let Some(bound) = report.bound {
+        let percent = bound.bad_fraction_below() * 100.0;
+        // Of several replicas the weakest bound holds for each.
+        summary.bad_percent_below =
+            Some(summary.bad_percent_below.map_or(percent, |known| known.max(percent)));
+        summary.confidence_percent = Some(bound.confidence().value() * 100.0);
+    }
+    Ok(())
 }

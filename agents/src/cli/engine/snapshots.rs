@@ -78,7 +78,7 @@ pub(super) fn line_of(vault: &Vault, id: SnapshotId, visible: &Visible, snapshot
         tags: contents.tags.clone(),
         files: contents.counts.files,
         bytes: contents.counts.bytes,
-        held: vault.replica().state().is_held(&id),
+        held: vault.is_held(&id),
         partial: contents.unread.total > 0,
         writer: visible.author.to_hex(),
         manifest_root: shudao_vault::id::to_hex(&contents.roots.manifest),

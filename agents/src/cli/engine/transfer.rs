@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shudao_mover::backup::{
-    self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, SourceLock,
+    self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, ResumeOptions,
+    SourceLock,
 };
+use shudao_mover::fanout::{FanoutOptions, LaneProgress};
 use shudao_mover::restore::{
     self as restoring, Filter, PathProblem, RestoreError, RestoreOptions, RestoreProgress, Scope,
 };
@@ -22,11 +24,11 @@ use super::snapshots::choose;
 use super::{OpenVault, engine_failure, marks, mirror, must_read_content, now};
 use crate::cli::context::Context;
 use crate::cli::failure::{Exit, Failure, Result};
-use crate::cli::messages::{Hint, Problem};
+use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
 use crate::cli::path::RawPath;
-use crate::cli::progress::Progress;
-use crate::cli::report::{BackupSummary, RestoreSummary};
+use crate::cli::progress::{Progress, ReplicaSample};
+use crate::cli::report::{BackupSummary, RestoreSummary, ResumedSession};
 use crate::cli::request::{self, BackupInput, BackupRequest, RestoreRequest};
 
 /// Stores a snapshot.
@@ -52,6 +54,11 @@ pub(crate) async fn backup(
         },
         dry_run: request.dry_run,
         program: concat!("shudao ", env!("CARGO_PKG_VERSION")).to_owned(),
+        resume: ResumeOptions { state: Some(vault.access.state_dir.clone()), ..ResumeOptions::default() },
+        fanout: FanoutOptions {
+            spool: Some(vault.access.state_dir.join("spool")),
+            patience: request.patience,
+        },
     };
     let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
     let mut opened = vault.opened()?.lock().await;
@@ -61,8 +68,11 @@ pub(crate) async fn backup(
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| copy(&shown, progress));
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
-    vault.remember_growth(ctx, &opened);
+    vault.settle(ctx, &mut opened);
     let done = done.map_err(backup_failure)?;
+    for note in &done.notes {
+        ctx.output.warning(&Notice::Plain { text: note.clone() });
+    }
     for problem in &done.problems {
         let kind = match problem.kind {
             ProblemKind::Changed => WarningKind::ChangedWhileRead,
@@ -73,10 +83,12 @@ pub(crate) async fn backup(
         let (path, message) = (RawPath::from(&problem.path), problem.what.clone());
         ctx.output.path_warning(&PathWarning { kind, path, message });
     }
-    Ok(summary(vault, source_name, &done, request.dry_run))
+    let mut summary = summary(source_name, &done, request.dry_run);
+    vault.report_replicas(ctx, &done.replicas, &mut summary.totals);
+    Ok(summary)
 }
 
-fn summary(vault: &OpenVault, source: String, done: &mover::BackupSummary, dry_run: bool) -> BackupSummary {
+fn summary(source: String, done: &mover::BackupSummary, dry_run: bool) -> BackupSummary {
     let mut summary = BackupSummary {
         source,
         parent: done.parent.map(|parent| parent.to_hex()),
@@ -90,13 +102,18 @@ fn summary(vault: &OpenVault, source: String, done: &mover::BackupSummary, dry_r
         bytes_new: done.bytes_new,
         manifest_root: to_hex(&done.manifest_root),
         dry_run,
+        resumed: done.resumed.map(|resumed| ResumedSession {
+            session: resumed.session.to_hex(),
+            files: resumed.files,
+            bytes: resumed.bytes,
+            bytes_stored: resumed.bytes_stored,
+        }),
         ..BackupSummary::default()
     };
     summary.totals.files = done.counts.files;
     summary.totals.bytes_read = done.bytes_read;
     summary.totals.bytes_added = done.bytes_added;
     summary.totals.snapshot = done.snapshot.map(|snapshot| snapshot.to_hex());
-    summary.totals.replicas = vec![vault.state(done.snapshot.is_some())];
     summary.totals.warnings.source_unreadable = done.unreadable;
     summary.totals.warnings.changed_while_read = done.torn;
     summary
@@ -111,6 +128,16 @@ fn copy(counters: &BackupProgress, progress: &Progress) {
     progress.bytes_total.store(get(&counters.bytes_estimated), Ordering::Relaxed);
     if let Ok(current) = counters.current.lock() {
         progress.set_current(&current);
+    }
+    if let Ok(replicas) = counters.replicas.lock() {
+        let line = |lane: &Arc<LaneProgress>| ReplicaSample {
+            address: lane.address.clone(),
+            bytes_stored: get(&lane.bytes_stored),
+            bytes_waiting: get(&lane.bytes_waiting),
+            is_failing: lane.is_failing.load(Ordering::Relaxed),
+            is_given_up: lane.is_given_up.load(Ordering::Relaxed),
+        };
+        progress.set_replicas(replicas.iter().map(line).collect());
     }
 }
 
@@ -161,13 +188,26 @@ fn source(request: &BackupRequest, cache_dir: &Path) -> Result<BackupSource> {
 fn backup_failure(error: BackupError) -> Failure {
     let (exit, hint) = match error {
         BackupError::Vault(error) => return error.into(),
-        BackupError::Interrupted => return Failure::interrupted(),
+        BackupError::Interrupted => {
+            let words = std::env::args_os();
+            return Failure::interrupted().with_hint(Hint::ResumeWith { command: command_line(words) });
+        }
         BackupError::Source(_) => (Exit::Failed, Hint::CheckFile {}),
         BackupError::State(_) => (Exit::Failed, Hint::CheckDirectory {}),
         BackupError::Command(_) | BackupError::Output(_) => (Exit::Failed, Hint::CheckCommand {}),
         BackupError::Busy => (Exit::Conflict, Hint::WaitForOtherRun {}),
     };
     engine_failure(&error, exit, hint)
+}
+
+/// A command as it can be given to a shell again.
+fn command_line(words: impl Iterator<Item = OsString>) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
+    let quoted = |word: OsString| match word.to_string_lossy() {
+        word if !word.is_empty() && word.bytes().all(is_plain) => word.into_owned(),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// The paths in the target that the snapshot lacks.
@@ -244,7 +284,7 @@ pub(crate) async fn restore(
     summary.totals.files = done.files;
     summary.totals.bytes_read = done.bytes;
     summary.totals.snapshot = Some(id.to_hex());
-    summary.totals.replicas = vec![vault.state(true)];
+    summary.totals.replicas = vault.totals().replicas;
     summary.totals.warnings.metadata_not_set = done.metadata_not_set.len() as u64;
     summary.bytes_written = done.bytes_written;
     summary.files_unchanged = done.files_unchanged;

@@ -112,6 +112,9 @@ super::messages! {
         ReportBug {}
             "this should not happen: report it with the command and this message; what is stored is not affected"
             "这种情况不应发生：请附上命令与本消息进行反馈；已存储的数据不受影响"
+        ResumeWith { command: String }
+            "what is stored stays; to go on where it stopped: {command}"
+            "已存储的内容会保留；要从停止处继续，请执行：{command}"
         RunAgain {}
             "give the command again"
             "请重新执行该命令"

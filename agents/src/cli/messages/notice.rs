@@ -37,6 +37,16 @@ super::messages! {
             "Replicas behind:"
             "落后的副本："
 
+        ReplicaAbsent { address: String, why: String }
+            "the replica {address} is left out: {why}"
+            "副本 {address} 未参与：{why}"
+        ReplicaLagging { address: String, why: String }
+            "the replica {address} did not take this: {why}; `shudao vault replica sync` brings it level"
+            "副本 {address} 未接受此更改：{why}；可用 `shudao vault replica sync` 使其一致"
+        ReplicaBehind { address: String, objects: String, bytes: String, why: String }
+            "the replica {address} is behind by {objects} objects ({bytes}) of this run: {why}; the next run or `shudao vault replica sync` brings it level"
+            "副本 {address} 落后本次运行的 {objects} 个对象（{bytes}）：{why}；下次运行或 `shudao vault replica sync` 可使其一致"
+
         PromptPassword {}
             "Password of the vault: "
             "保险库口令："
@@ -62,6 +72,10 @@ super::messages! {
         ProgressLeft { time: String }
             "{time} left"
             "剩余 {time}"
+
+        ProgressReplica { address: String, stored: String, waiting: String, state: String }
+            "{address}: {stored} stored, {waiting} waiting · {state}"
+            "{address}：已存 {stored}，等待 {waiting} · {state}"
 
         UnfinishedFile { path: String }
             "{path} was being changed by a restore that did not finish; restore again to make it whole"
@@ -148,6 +162,9 @@ super::messages! {
         BackupSockets { count: String }
             "Sockets skipped, which have no content: {count}."
             "跳过套接字（没有内容）：{count}。"
+        BackupResumed { session: String, files: String, bytes: String, stored: String }
+            "Went on where session {session} was interrupted: {files} files with {bytes} were not read again, {stored} not uploaded again."
+            "已从中断的会话 {session} 继续：{files} 个文件（{bytes}）未重新读取，{stored} 未重新上传。"
         BackupSaved { snapshot: String }
             "Snapshot {snapshot} is committed."
             "快照 {snapshot} 已提交。"

@@ -100,9 +100,6 @@ super::messages! {
         ReplicaTwice { address: String }
             "the replica {address} is named twice"
             "副本 {address} 被指定了两次"
-        SeveralReplicas { count: usize }
-            "{count} replicas are named, and this version works on one at a time"
-            "指定了 {count} 个副本，而当前版本一次只能处理一个"
         NoDirectory { variable: &'static str }
             "there is no directory to use: neither {variable} nor HOME is set"
             "没有可用的目录：{variable} 和 HOME 均未设置"

@@ -1,5 +1,7 @@
 //! What collection would do and did.
 
+use std::ops::AddAssign;
+
 use serde::{Serialize, Serializer};
 use shudao_vault::collect::{Amount, Plan};
 use shudao_vault::id::Timestamp;
@@ -14,6 +16,13 @@ pub(crate) struct Quantity {
     pub(crate) objects: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
+}
+
+impl AddAssign for Quantity {
+    fn add_assign(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+    }
 }
 
 impl From<Amount> for Quantity {
@@ -75,6 +84,40 @@ impl From<&Plan> for CollectPlan {
             spared: plan.spared.into(),
             blocked_by: plan.blocked_by.iter().map(|id| id.to_hex()).collect(),
         }
+    }
+}
+
+impl CollectPlan {
+    /// Adds what is to be done on another replica.
+    fn add(&mut self, other: Self) {
+        self.idle &= other.idle;
+        self.stored += other.stored;
+        self.fence += other.fence;
+        self.delete += other.delete;
+        self.sweep += other.sweep;
+        self.condemn += other.condemn;
+        self.compact += other.compact;
+        self.copied_bytes += other.copied_bytes;
+        self.in_grace += other.in_grace;
+        self.grace_ends = self.grace_ends.into_iter().chain(other.grace_ends).min();
+        self.unanswered += other.unanswered;
+        self.unanswered_sessions += other.unanswered_sessions;
+        self.spared += other.spared;
+        self.blocked_by.extend(other.blocked_by);
+    }
+}
+
+impl CollectSummary {
+    /// Adds what was done on another replica.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.fenced += other.fenced;
+        self.condemned += other.condemned;
+        self.swept += other.swept;
+        self.deleted += other.deleted;
+        self.replaced += other.replaced;
+        self.made += other.made;
+        self.problems.extend(other.problems);
+        self.left.add(other.left);
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Totals {
 pub(crate) struct ReplicaState {
     /// Its address as it was named.
     pub(crate) address: String,
+    /// Its name in the vault's settings; its address where it could not be opened.
+    pub(crate) name: String,
     /// What the run did there is committed.
     pub(crate) committed: bool,
     /// Objects that it lacks.
@@ -65,8 +67,10 @@ impl Warnings {
 pub(crate) struct InitReport {
     /// The vault's id.
     pub(crate) vault: String,
-    /// The replica's id.
+    /// The first replica's id.
     pub(crate) replica: String,
+    /// Every replica's id, in the order in which they were named.
+    pub(crate) replica_ids: Vec<String>,
     /// The second way in, if one was wanted. Never part of the JSON.
     #[serde(skip)]
     pub(crate) recovery_kit: Option<zeroize::Zeroizing<String>>,
@@ -116,6 +120,8 @@ pub(crate) struct VaultStatus {
 pub(crate) struct ReplicaStatus {
     /// Its address as it was named.
     pub(crate) address: String,
+    /// Its name in the vault's settings.
+    pub(crate) name: String,
     /// Its id.
     pub(crate) replica: String,
     /// Entries of its log.
@@ -210,6 +216,21 @@ pub(crate) struct BackupSummary {
     pub(crate) manifest_root: String,
     /// Nothing was stored.
     pub(crate) dry_run: bool,
+    /// What was taken up from an interrupted session.
+    pub(crate) resumed: Option<ResumedSession>,
+}
+
+/// What a backup need not do because an interrupted session had done it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ResumedSession {
+    /// That session.
+    pub(crate) session: String,
+    /// Files not read again, or not from their start.
+    pub(crate) files: u64,
+    /// Their bytes that were not read again.
+    pub(crate) bytes: u64,
+    /// Stored bytes that were not uploaded again.
+    pub(crate) bytes_stored: u64,
 }
 
 /// One snapshot in a list.
@@ -306,6 +327,8 @@ impl VerifySummary {
 /// One thing wrong in a vault.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Finding {
+    /// The replica's address.
+    pub(crate) replica: String,
     /// The object's place in the replica.
     pub(crate) object: String,
     /// What is wrong with it.

@@ -21,7 +21,7 @@ use crate::cli::resolve;
 /// The password is taken as for opening one; on a terminal, an empty answer has one generated.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Where: a path, file:// or s3://bucket/prefix?endpoint=..., or a name from the config
+    /// Where, for each replica: a path, file:// or s3://bucket/prefix?endpoint=..., or a name from the config
     #[arg(required = true, value_name = "REPLICA")]
     replicas: Vec<String>,
     /// Write a second way in to this new file; keep it apart from the vault
@@ -50,7 +50,6 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         }
         _ => failure,
     })?;
-    let replica = resolve::one_replica(&vault.replicas)?.to_owned();
     // Made before the vault, so that no vault stands whose kit has no place to go.
     let kit = args.recovery_kit.as_deref().map(create_kit).transpose()?;
     let source = resolve::password(&ctx.environment, &vault.config);
@@ -61,7 +60,7 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
     let shown_password =
         password.generated.then(|| password.password.as_str().to_owned()).map(zeroize::Zeroizing::new);
     let request = InitRequest {
-        replica: replica.clone(),
+        replicas: vault.replicas.clone(),
         password: password.password,
         recovery_kit: kit.is_some(),
         trust_writers: args.trust_writers,
@@ -85,9 +84,16 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
             ctx.output.notice(&Notice::Plain { text: text.to_string() });
         }
     }
-    ctx.output.say(&Notice::VaultMade { vault: report.vault.clone(), address: escaped(&replica) })?;
-    let replica = ReplicaState { address: replica, committed: true, objects_behind: 0 };
-    ctx.summary(&Totals { replicas: vec![replica], ..Totals::default() }, &report)?;
+    let address = escaped(&vault.replicas.join(", "));
+    ctx.output.say(&Notice::VaultMade { vault: report.vault.clone(), address })?;
+    let made = |address: &String| ReplicaState {
+        address: address.clone(),
+        name: address.clone(),
+        committed: true,
+        objects_behind: 0,
+    };
+    let replicas = vault.replicas.iter().map(made).collect();
+    ctx.summary(&Totals { replicas, ..Totals::default() }, &report)?;
     Ok(Exit::Done)
 }
 

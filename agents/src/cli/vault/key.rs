@@ -150,8 +150,10 @@ async fn add(ctx: &Context, args: KeyAddArgs) -> Result<Exit> {
         }
     }
     ctx.output.say(&Notice::KeyAdded { key: added.key.key.clone(), role: escaped(&added.key.role) })?;
-    ctx.summary(&vault.totals(), &added.key)?;
-    Ok(Exit::Done)
+    let totals = vault.totals_of_change();
+    let exit = ctx.conclude(&totals);
+    ctx.summary(&totals, &added.key)?;
+    Ok(exit)
 }
 
 /// Tries the directory before the key is added, so that no key stands whose shares nobody has.
@@ -233,14 +235,18 @@ async fn remove(ctx: &Context, args: KeyRemoveArgs) -> Result<Exit> {
     }
     engine::key_remove(ctx, &vault, &key.key).await?;
     ctx.output.say(&Notice::KeyRemoved { key: key.key.clone() })?;
-    ctx.summary(&vault.totals(), &Removed { key: key.key })?;
-    Ok(Exit::Done)
+    let totals = vault.totals_of_change();
+    let exit = ctx.conclude(&totals);
+    ctx.summary(&totals, &Removed { key: key.key })?;
+    Ok(exit)
 }
 
 async fn rotate(ctx: &Context, args: KeyRotateArgs) -> Result<Exit> {
     let vault = open(ctx, &args.access).await?;
     let rotated = engine::key_rotate(ctx, &vault).await?;
     ctx.output.say(&Notice::KeysRotated { generation: rotated.generation })?;
-    ctx.summary(&vault.totals(), &rotated)?;
-    Ok(Exit::Done)
+    let totals = vault.totals_of_change();
+    let exit = ctx.conclude(&totals);
+    ctx.summary(&totals, &rotated)?;
+    Ok(exit)
 }

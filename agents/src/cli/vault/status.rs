@@ -8,7 +8,7 @@ use crate::cli::engine::{self, Opening};
 use crate::cli::failure::{Exit, Result};
 use crate::cli::messages::{Label, Notice};
 use crate::cli::path::escaped;
-use crate::cli::report::{ReplicaState, Totals, VaultStatus};
+use crate::cli::report::VaultStatus;
 use crate::cli::show::{self, Side, Table};
 
 /// Show how the vault is: its replicas, its sources and their newest snapshots
@@ -33,12 +33,11 @@ pub(crate) async fn run(ctx: &Context, args: StatusArgs) -> Result<Exit> {
     }
     status.replicas.iter().try_for_each(|replica| ctx.output.object("replica", replica))?;
     status.sources.iter().try_for_each(|source| ctx.output.object("source", source))?;
-    let replicas = status.replicas.iter().map(|replica| ReplicaState {
-        address: replica.address.clone(),
-        committed: true,
-        objects_behind: replica.objects_behind,
-    });
-    ctx.summary(&Totals { replicas: replicas.collect(), ..Totals::default() }, &status)?;
+    let mut totals = vault.totals();
+    for (state, replica) in totals.replicas.iter_mut().filter(|state| state.committed).zip(&status.replicas) {
+        state.objects_behind = replica.objects_behind;
+    }
+    ctx.summary(&totals, &status)?;
     Ok(Exit::Done)
 }
 

@@ -17,35 +17,39 @@ use shudao_vault::{Kind, entry::Entry, id::Timestamp};
 
 use super::*;
 
+mod resume;
+
 fn word(word: &str) -> Lock<'_> {
     Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
 }
 
-async fn new_vault(profiles: Vec<shudao_vault::log::ChunkerProfile>) -> Store {
-    let store = Store::memory();
-    let options = CreateOptions {
+pub(super) fn create_options(profiles: Vec<shudao_vault::log::ChunkerProfile>) -> CreateOptions<'static> {
+    CreateOptions {
         name: "here",
         config: Config { profiles, ..Config::default() },
         ways_in: vec![("owner", word("owner"))],
         now: Timestamp(1),
-    };
-    Vault::create(store.clone(), options).await.unwrap();
+    }
+}
+
+async fn new_vault(profiles: Vec<shudao_vault::log::ChunkerProfile>) -> Store {
+    let store = Store::memory();
+    Vault::create(store.clone(), create_options(profiles)).await.unwrap();
     store
 }
 
-async fn open(store: &Store, word: &str) -> Vault {
+pub(super) async fn open(store: &Store, word: &str) -> Vault {
     let replica = Replica::open(store.clone()).await.unwrap();
     Vault::open(replica, &Unlock::Passphrase(word), None).await.unwrap()
 }
 
-async fn back_up_as(store: &Store, who: &str, root: &Path) -> Result<BackupSummary, BackupError> {
-    let spill = tempfile::tempdir().unwrap();
+pub(super) fn options(root: &Path, spill: &tempfile::TempDir) -> BackupOptions {
     let scan = ScanOptions {
         roots: vec![root.to_owned()],
         spill_directory: spill.path().to_owned(),
         ..ScanOptions::default()
     };
-    let options = BackupOptions {
+    BackupOptions {
         source: BackupSource::Tree(scan),
         source_name: "source".to_owned(),
         host: "host".to_owned(),
@@ -55,9 +59,15 @@ async fn back_up_as(store: &Store, who: &str, root: &Path) -> Result<BackupSumma
         compression: Compression::Fast,
         dry_run: false,
         program: "test".to_owned(),
-    };
+        fanout: FanoutOptions::default(),
+        resume: ResumeOptions::default(),
+    }
+}
+
+async fn back_up_as(store: &Store, who: &str, root: &Path) -> Result<BackupSummary, BackupError> {
+    let spill = tempfile::tempdir().unwrap();
     let mut vault = open(store, who).await;
-    backup(&mut vault, options, &Arc::default(), &|| Timestamp(2)).await
+    backup(&mut vault, options(root, &spill), &Arc::default(), &|| Timestamp(2)).await
 }
 
 async fn back_up(store: &Store, root: &Path) -> Result<BackupSummary, BackupError> {

@@ -3,7 +3,6 @@ use std::thread;
 
 use shudao_vault::id::VaultId;
 use shudao_vault::keys::Role;
-use shudao_vault::vault_file::VaultFile;
 
 use super::*;
 
@@ -13,11 +12,11 @@ fn ingest_of(ring: &KeyRing, pack_bytes_target: usize) -> (Ingest, SealQueue) {
     let context = IngestContext {
         ring: Arc::new(ring.clone()),
         index: Arc::new(Index::in_memory(VAULT)),
-        state: State::new(VaultFile::new(VAULT, ring.signing.verify_key())),
-        trusted: vec![ring.writer_id()],
+        reliance: Reliance::new(Vec::new(), vec![ring.writer_id()]),
         compression: Compression::Fast,
         pack_bytes_target,
         dry_run: false,
+        journal: None,
     };
     Ingest::new(context, Arc::default())
 }
@@ -75,7 +74,7 @@ fn chunks_that_many_threads_offer_are_stored_once_and_every_pack_is_counted() {
         packs.iter().flat_map(|pack| &pack.contents.directory.chunks).map(|chunk| chunk.id).collect();
     assert_eq!(chunks.len(), 400);
     assert_eq!(chunks.iter().collect::<BTreeSet<_>>().len(), 400);
-    let counts = ingest.take_counts();
+    let counts = ingest.counts();
     assert!(packs.len() >= 4);
     assert_eq!(counts.packs(), packs.iter().map(|pack| pack.pack().id).collect());
     assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 4 * 200 * 2);
@@ -95,7 +94,7 @@ fn a_chunk_of_this_run_is_known_and_its_pack_counted_before_and_after_it_is_pack
     })
     .unwrap();
     ingest.refer_known(ChunkSpace::Content, &digest, 100).unwrap();
-    let counts: Vec<_> = ingest.take_counts().iter().collect();
+    let counts: Vec<_> = ingest.counts().iter().collect();
     assert_eq!(counts, [(packs[0].pack().id, 3)]);
 }
 

@@ -100,6 +100,8 @@ impl Bench {
             compression: Compression::Stored,
             dry_run: false,
             program: String::new(),
+            resume: Default::default(),
+            fanout: crate::fanout::FanoutOptions::default(),
         };
         let progress = Arc::new(BackupProgress::default());
         let summary = backup(&mut self.vault, options, &progress, &|| Timestamp(2)).await.unwrap();

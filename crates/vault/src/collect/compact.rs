@@ -118,8 +118,13 @@ impl Collector<'_> {
 
     async fn begin(&mut self) -> Result<Session> {
         let ring = Arc::clone(&self.ring);
-        let session =
-            Session { id: SessionId(random()), source: SourceId::default(), parent: None, sequence: 1 };
+        let session = Session {
+            id: SessionId(random()),
+            source: SourceId::default(),
+            parent: None,
+            parent_list: None,
+            sequence: 1,
+        };
         let signer = Signer { key: &ring.signing, time: self.now() };
         let op = Op::Begin { session: session.id, source: session.source, parent: None };
         self.replica.append(signer, |_| Ok(Some(op.clone()))).await?;

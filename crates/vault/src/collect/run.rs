@@ -20,6 +20,7 @@ use crate::needed::NeedReader;
 use crate::object::log_path;
 use crate::reader::Reader;
 use crate::replica::Replica;
+use crate::replicas::Siblings;
 use crate::snapshot::Snapshot;
 use crate::vault::chain;
 
@@ -181,8 +182,12 @@ impl<'a> Collector<'a> {
         }
         let ring = Arc::clone(&self.ring);
         let bad = self.replica.state().all_bad().clone();
-        let reader =
-            Reader::new(self.replica.objects().clone(), Arc::clone(&ring), Arc::clone(index)).last(bad);
+        let reader = Reader::new(
+            Siblings::new([self.replica.objects().clone()]),
+            Arc::clone(&ring),
+            Arc::clone(index),
+        )
+        .last(bad);
         let mut walker = Walker::new(Arc::new(reader), ring, Marks::new(index));
         let roots: Vec<SnapshotId> = self.replica.state().roots(self.now()).into_keys().collect();
         for id in &roots {

@@ -95,12 +95,15 @@ impl World {
 
     pub(crate) async fn collect(&mut self, options: &Options) -> Result<Outcome> {
         let clock = || Timestamp(self.clock.load(Ordering::Relaxed));
-        self.keeper.collect(options, watch(&clock, &Progress::default(), &|| Ok(()))).await
+        self.keeper.collect(0, options, watch(&clock, &Progress::default(), &|| Ok(()))).await
     }
 
     pub(crate) async fn plan(&mut self, options: &Options) -> Outcome {
         let clock = || Timestamp(self.clock.load(Ordering::Relaxed));
-        self.keeper.plan_collection(options, watch(&clock, &Progress::default(), &|| Ok(()))).await.unwrap()
+        self.keeper
+            .plan_collection(0, options, watch(&clock, &Progress::default(), &|| Ok(())))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn begin(&mut self) -> Session {

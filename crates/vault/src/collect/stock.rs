@@ -130,7 +130,7 @@ impl Stock {
         let id: &ObjectId = &object.name.id;
         let committed = match object.name.area {
             Area::Pack => self.committed.contains(id),
-            Area::Index => state.is_live_segment(id),
+            Area::Index => state.is_segment_live(id),
             Area::Snapshot => state.forgotten().contains(id),
         };
         if committed {

@@ -314,7 +314,7 @@ async fn a_writer_may_not_collect() {
     world.owner.add_key(crate::keys::Role::Writer, "writer", lock, &[], Timestamp(3)).await.unwrap();
     let mut writer = open(&world.store, "writer").await;
     let refused =
-        writer.plan_collection(&AT_ONCE, watch(&|| Timestamp(5), &Progress::default(), &|| Ok(()))).await;
+        writer.plan_collection(0, &AT_ONCE, watch(&|| Timestamp(5), &Progress::default(), &|| Ok(()))).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::Forbidden);
 }
 
@@ -368,7 +368,7 @@ async fn play(steps: &[Step]) {
                     _ => Ok(()),
                 };
                 let now = world.now();
-                drop(world.keeper.collect(&options, watch(&|| now, &Progress::default(), &stop)).await);
+                drop(world.keeper.collect(0, &options, watch(&|| now, &Progress::default(), &stop)).await);
             }
         }
         for (id, given) in &standing {

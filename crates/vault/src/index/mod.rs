@@ -264,6 +264,17 @@ impl Index {
         })
     }
 
+    /// The live segments with the packs that they speak of, a pair for each, in no order. Errors as
+    /// [`Index::lookup`]'s.
+    pub fn segment_packs(&self) -> impl Iterator<Item = Result<(SegmentId, PackId)>> + '_ {
+        self.pieces().flat_map(|piece| {
+            piece.live().flat_map(move |(ordinal, segment)| {
+                let id = segment.id;
+                piece.packs(ordinal).map(move |pack| pack.map(|pack| (id, pack.id)))
+            })
+        })
+    }
+
     fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
         self.runs.iter().map(Piece::Run).chain(std::iter::once(Piece::Batch(&self.batch)))
     }

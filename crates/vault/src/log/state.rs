@@ -208,6 +208,16 @@ impl State {
         })
     }
 
+    /// What the latest statement says of every slot that ever counted or was removed: its serial, and the object unless
+    /// it was removed. Removed holders come along; their ids are no slot's.
+    pub fn slot_statements(&self) -> impl Iterator<Item = (SlotId, u64, Option<ObjectId>)> {
+        self.subjects.iter().filter_map(|(subject, (serial, standing))| match standing {
+            Standing::Slot(object) => Some((SlotId(*subject), *serial, Some(*object))),
+            Standing::Removed => Some((SlotId(*subject), *serial, None)),
+            Standing::Holder(_) => None,
+        })
+    }
+
     /// Whether `writer`'s key stands: the owner's, or certified and not removed.
     pub fn stands(&self, writer: WriterId) -> bool {
         writer == self.file.owner_id() || self.is_certified(writer)
@@ -297,8 +307,13 @@ impl State {
     }
 
     /// Whether a commit named this segment, and no sweep has since.
-    pub fn is_live_segment(&self, id: &SegmentId) -> bool {
-        self.segments_known.contains(id)
+    pub fn is_segment_live(&self, segment: &SegmentId) -> bool {
+        self.segments_known.contains(segment)
+    }
+
+    /// The serial of the settings in force.
+    pub fn config_serial(&self) -> u64 {
+        self.config_serial
     }
 
     /// The visible snapshot of `source` with the highest (sequence, time, id).

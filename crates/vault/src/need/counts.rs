@@ -38,6 +38,11 @@ impl NeedCounts {
         *count = count.saturating_add(1);
     }
 
+    /// Whether any reference is credited to `pack`.
+    pub fn contains(&self, pack: &PackId) -> bool {
+        self.counts.contains_key(pack)
+    }
+
     /// Says which packs the index answers for in full: those named by readable segments of trusted authors. Decoded
     /// counts subtract nothing before this has found every counted pack; returns whether it has.
     pub fn trust_index(&mut self, indexed: impl IntoIterator<Item = PackId>) -> bool {

@@ -11,6 +11,7 @@ pub use counts::NeedCounts;
 use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::id::{NeedListId, ObjectId, PackId, VaultId};
+use crate::log::duty::ReadList;
 use crate::object::{self, ObjectKind};
 
 /// Every 32nd list is full: at most this many lists must be read before one.
@@ -138,6 +139,53 @@ impl NeedList {
             before = Some((*id, list.depth));
         }
         before.map(|_| packs).ok_or_else(mismatch)
+    }
+}
+
+/// A list being read together with those that it builds on, from the last one down to the full one.
+#[derive(Debug)]
+pub struct NeedChain {
+    vault: VaultId,
+    next: Option<NeedListId>,
+    lists: Vec<(NeedListId, NeedList)>,
+}
+
+impl NeedChain {
+    /// A chain that ends with the list `last`; nothing is read yet.
+    pub fn to(vault: VaultId, last: NeedListId) -> Self {
+        Self { vault, next: Some(last), lists: Vec::new() }
+    }
+
+    /// The list to read next; `None` when the chain is whole.
+    pub fn next(&self) -> Option<NeedListId> {
+        self.next
+    }
+
+    /// Takes the bytes of the list [`NeedChain::next`].
+    ///
+    /// # Errors
+    /// [`crate::Kind::Damaged`] if they are no list, or not what the list above builds on.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(id) = self.next else { return Err(mismatch()) };
+        let list = NeedList::decode(bytes, self.vault)
+            .map_err(|error| error.context(format!("read need list {id}")))?;
+        // Depths fall by one from list to list, so a chain that goes in circles ends here.
+        if self.lists.last().is_some_and(|(_, above)| list.depth() >= above.depth()) {
+            return Err(Error::damaged(format!("need list {id} is not what the list above builds on")));
+        }
+        self.next = list.base();
+        self.lists.push((id, list));
+        Ok(())
+    }
+
+    /// What the last list resolves to, and the lists. The chain must be whole.
+    ///
+    /// # Errors
+    /// As [`NeedList::resolve`].
+    pub fn resolve(mut self) -> Result<ReadList> {
+        let chain = self.lists.iter().map(|(id, _)| *id).collect();
+        self.lists.reverse();
+        Ok(ReadList { packs: NeedList::resolve(&self.lists)?, chain })
     }
 }
 

@@ -6,12 +6,14 @@
 mod build;
 mod copy;
 mod directory;
+mod ends;
 
 use std::ops::Range;
 
 pub use build::{FinishedPack, FrameTicket, PackBuilder, SealedFrame};
 pub use copy::{Copied, CopiedPack, CopySource, PackCopier};
 pub use directory::{Directory, DirectoryChunk, DirectoryFrame};
+pub use ends::PackEnds;
 
 use crate::codec::Decoder;
 use crate::error::Result;

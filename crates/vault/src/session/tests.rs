@@ -1,9 +1,10 @@
 use super::*;
-use crate::error::Kind;
+use crate::Kind;
 use crate::id::{Digest, SlotId};
 use crate::keys::slot::Lock;
 use crate::keys::{Role, Unlock};
 use crate::log::Config;
+use crate::needed::read_list;
 use crate::roots::Roots;
 use crate::snapshot::{Counts, TreeRoot, UnreadList};
 use crate::store::Store;

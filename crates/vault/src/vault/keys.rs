@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Vault, publish};
+use super::Vault;
+use super::statements::publish;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ObjectId, SlotId, Timestamp, WriterId};
 use crate::keys::slot::{Lock, Method, NewSlot};
 use crate::keys::{Certificate, KeyRing, KeySlot, Role, Share};
+use crate::log::statement::Subject;
 use crate::log::{Body, KeyPresence};
 use crate::object::key_path;
 use crate::objects::read_hashed;
@@ -47,26 +49,51 @@ pub struct KeyAdded {
     pub shares: Vec<Share>,
 }
 
-/// Stores a slot and publishes it: the object first, so that the log never names what is not there.
+/// Stores a slot and publishes it on each replica: the object first, so that no log names what is not there. Returns how
+/// that ended on each.
 pub(super) async fn add_slot(
-    replica: &mut Replica,
+    replicas: &mut [Replica],
     owner: &KeyRing,
     new: NewHolder<'_>,
     now: Timestamp,
-) -> Result<KeyAdded> {
+) -> Result<(KeyAdded, Vec<Result<()>>)> {
     let holder = new.ring.writer_id();
     let request = NewSlot { ring: new.ring, label: new.label, lock: new.lock, created: now };
-    let (slot, shares) = KeySlot::create(owner, replica.file(), &request)?;
-    put_slot(replica, owner, &slot, now).await?;
-    Ok(KeyAdded { slot: slot.id, holder, shares })
+    let (slot, shares) = KeySlot::create(owner, replicas[0].file(), &request)?;
+    let outcomes = put_slot(replicas, owner, &slot, now).await;
+    Ok((KeyAdded { slot: slot.id, holder, shares }, outcomes))
 }
 
-async fn put_slot(replica: &mut Replica, owner: &KeyRing, slot: &KeySlot, now: Timestamp) -> Result<()> {
-    let bytes = slot.sign(replica.file(), &owner.signing);
-    let object = ObjectId::of(&bytes);
-    replica.store().put(&key_path(&object), Bytes::from(bytes)).await?;
-    let body = Body::Key { subject: slot.id.0, presence: KeyPresence::Slot(object) };
-    publish(replica, owner, now, body).await
+async fn put_slot(
+    replicas: &mut [Replica],
+    owner: &KeyRing,
+    slot: &KeySlot,
+    now: Timestamp,
+) -> Vec<Result<()>> {
+    let bytes = slot.sign(replicas[0].file(), &owner.signing);
+    let presence = KeyPresence::Slot(ObjectId::of(&bytes));
+    publish_key(replicas, owner, now, (slot.id.0, presence, Bytes::from(bytes))).await
+}
+
+/// Stores a key's object and publishes that it counts, on each replica whose store takes the object.
+async fn publish_key(
+    replicas: &mut [Replica],
+    owner: &KeyRing,
+    now: Timestamp,
+    (subject, presence, bytes): (Subject, KeyPresence, Bytes),
+) -> Vec<Result<()>> {
+    let path = key_path(&ObjectId::of(&bytes));
+    let mut outcomes = Vec::new();
+    for replica in replicas.iter() {
+        outcomes.push(replica.store().put(&path, bytes.clone()).await);
+    }
+    let stored = replicas.iter_mut().zip(&outcomes).filter(|(_, stored)| stored.is_ok());
+    let stored: Vec<&mut Replica> = stored.map(|(replica, _)| replica).collect();
+    let published = publish(stored, owner, now, Body::Key { subject, presence }).await;
+    for (outcome, published) in outcomes.iter_mut().filter(|stored| stored.is_ok()).zip(published) {
+        *outcome = published;
+    }
+    outcomes
 }
 
 impl Replica {
@@ -113,29 +140,30 @@ impl Vault {
             certificate.predecessors = predecessors.to_vec();
             certificate.predecessors.sort_unstable();
             let bytes = certificate.sign(owner.vault, &owner.signing)?;
-            let path = key_path(&ObjectId::of(&bytes));
-            self.replica.store().put(&path, Bytes::from(bytes.clone())).await?;
-            let body =
-                Body::Key { subject: certificate.holder().0, presence: KeyPresence::Certificate(bytes) };
-            publish(&mut self.replica, &owner, now, body).await?;
+            let presence = KeyPresence::Certificate(bytes.clone());
+            let key = (certificate.holder().0, presence, Bytes::from(bytes));
+            let outcomes = publish_key(&mut self.replicas, &owner, now, key).await;
+            self.settle(outcomes)?;
         }
-        add_slot(&mut self.replica, &owner, NewHolder { ring: &ring, label, lock }, now).await
+        let new = NewHolder { ring: &ring, label, lock };
+        let (added, outcomes) = add_slot(&mut self.replicas, &owner, new, now).await?;
+        self.settle(outcomes)?;
+        Ok(added)
     }
 
     /// Removes a slot; with a writer's or keeper's last slot its certificate goes too, which ends what its key may do.
     /// The owner's last slot stays.
     pub async fn remove_key(&mut self, slot: SlotId, now: Timestamp) -> Result<()> {
         self.must_own("remove keys")?;
-        let keys = self.replica.keys().await?;
-        let owner = std::sync::Arc::clone(&self.ring);
+        let keys = self.replica().keys().await?;
         let Some(removed) = keys.iter().find(|key| key.slot == slot) else {
-            if self.replica.state().slots().all(|(standing, _)| standing != slot) {
+            if self.replica().state().slots().all(|(standing, _)| standing != slot) {
                 return Err(Error::new(Kind::Input, format!("no key slot {slot} stands")));
             }
             // Its object is damaged or gone: it opens nothing, and while it stands keys cannot be rotated. Whose it was
             // nobody can say, so no certificate goes with it; the slot that opened this handle is another one.
             let body = Body::Key { subject: slot.0, presence: KeyPresence::Removed };
-            return publish(&mut self.replica, &owner, now, body).await;
+            return self.publish(now, body).await;
         };
         let is_last = keys.iter().filter(|key| key.holder == removed.holder).count() == 1;
         if is_last && removed.role == Role::Owner {
@@ -146,10 +174,10 @@ impl Vault {
         }
         if is_last {
             let body = Body::Key { subject: removed.holder.0, presence: KeyPresence::Removed };
-            publish(&mut self.replica, &owner, now, body).await?;
+            self.publish(now, body).await?;
         }
         let body = Body::Key { subject: slot.0, presence: KeyPresence::Removed };
-        publish(&mut self.replica, &owner, now, body).await
+        self.publish(now, body).await
     }
 
     /// Adds a generation of the read and the metadata key and seals it into every slot that stands, without knowing
@@ -158,20 +186,21 @@ impl Vault {
         self.must_own("rotate keys")?;
         let mut ring = KeyRing::clone(&self.ring);
         ring.rotate()?;
-        let slots: Vec<ObjectId> = self.replica.state().slots().map(|(_, object)| object).collect();
+        let slots: Vec<ObjectId> = self.replica().state().slots().map(|(_, object)| object).collect();
         let mut resealed = Vec::new();
         for object in slots {
-            let bytes = read_hashed(self.replica.store(), &key_path(&object), &object).await?;
-            let slot = KeySlot::decode(&bytes, self.replica.file())?;
-            let certificates = self.replica.state().certificates();
+            let bytes = read_hashed(self.replica().store(), &key_path(&object), &object).await?;
+            let slot = KeySlot::decode(&bytes, self.replica().file())?;
+            let certificates = self.replica().state().certificates();
             let certificate = certificates.into_iter().find(|(holder, _)| *holder == slot.holder);
             let predecessors = certificate.map(|(_, found)| found.predecessors.clone()).unwrap_or_default();
-            resealed.push(slot.reseal(&ring, self.replica.file(), &predecessors)?);
+            resealed.push(slot.reseal(&ring, self.replica().file(), &predecessors)?);
         }
         // The owner's slots first: were we stopped in between, the new generation must not be lost.
         resealed.sort_by_key(|slot| slot.role != Role::Owner);
         for slot in &resealed {
-            put_slot(&mut self.replica, &ring, slot, now).await?;
+            let outcomes = put_slot(&mut self.replicas, &ring, slot, now).await;
+            self.settle(outcomes)?;
         }
         let generation = ring.read_public.0;
         self.ring = std::sync::Arc::new(ring);

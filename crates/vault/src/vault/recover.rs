@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, stream};
 
 use super::FETCHES_MAX;
+use super::open::serving;
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, PackId, WriterId};
+use crate::id::{NeedListId, ObjectId, PackId, SnapshotId, VaultId, WriterId};
 use crate::index::Index;
 use crate::keys::KeyRing;
-use crate::name::Name;
-use crate::needed::read_list;
 use crate::objects::Objects;
-use crate::pack::{Directory, Footer, PREFIX_BYTES, PackContents, PackHeader, tail_range};
+use crate::pack::{PackContents, PackEnds};
 use crate::replica::Replica;
+use crate::replicas::{Failures, Siblings};
 use crate::segment::Segment;
 
 /// Stands for whoever signed a segment that nobody signed: never trusted.
@@ -24,13 +24,18 @@ const NOBODY: WriterId = WriterId([0; WriterId::LEN]);
 
 /// Adds to the index every pack that a visible snapshot lists and no readable segment holds, as far as its directory
 /// can be read. Returns how many such packs there were, and how many of them were added.
-pub(super) async fn recover(replica: &Replica, ring: &KeyRing, index: &mut Index) -> Result<(usize, usize)> {
-    let mut wanted = listed_packs(replica).await?;
+pub(super) async fn recover(
+    replicas: &[Replica],
+    siblings: &Siblings,
+    ring: &KeyRing,
+    index: &mut Index,
+) -> Result<(usize, usize)> {
+    let mut wanted = listed_packs(replicas, siblings, ring.vault).await?;
     for indexed in index.packs() {
         wanted.remove(&indexed?.pack.id);
     }
     let mut found = stream::iter(wanted.iter())
-        .map(|id| async move { (*id, read_contents(replica.objects(), ring, *id).await) })
+        .map(|id| async move { (*id, find_contents(siblings, ring, *id).await) })
         .buffered(FETCHES_MAX);
     let mut added = 0;
     while let Some((id, contents)) = found.next().await {
@@ -49,11 +54,14 @@ pub(super) async fn recover(replica: &Replica, ring: &KeyRing, index: &mut Index
 }
 
 /// The packs that visible snapshots list; lists that cannot be read are passed over.
-async fn listed_packs(replica: &Replica) -> Result<BTreeSet<PackId>> {
+async fn listed_packs(replicas: &[Replica], siblings: &Siblings, vault: VaultId) -> Result<BTreeSet<PackId>> {
+    let visible = replicas.iter().flat_map(|replica| replica.state().visible());
+    let lists: BTreeSet<(NeedListId, SnapshotId)> =
+        visible.map(|(snapshot, visible)| (visible.need_list, *snapshot)).collect();
     let mut packs = BTreeSet::new();
-    for (id, visible) in replica.state().visible() {
-        match read_list(replica.objects(), replica.vault_id(), visible.need_list).await {
-            Ok(list) => packs.extend(replica.state().serving_all(id, &list.packs)),
+    for (list, snapshot) in lists {
+        match siblings.need_list(vault, list).await {
+            Ok(list) => packs.extend(serving(replicas, &snapshot, &list.packs)),
             Err(error) if is_loss(&error) => {}
             Err(error) => return Err(error),
         }
@@ -61,24 +69,22 @@ async fn listed_packs(replica: &Replica) -> Result<BTreeSet<PackId>> {
     Ok(packs)
 }
 
+async fn find_contents(siblings: &Siblings, ring: &KeyRing, id: PackId) -> Result<PackContents> {
+    let mut failures = Failures::default();
+    for sibling in siblings.in_order() {
+        let read = read_contents(sibling.objects(), ring, id).await;
+        sibling.note(&read);
+        match read {
+            Ok(contents) => return Ok(contents),
+            Err(error) => failures.add(error),
+        }
+    }
+    Err(failures.into_error(|| format!("read pack {id}")))
+}
+
 /// Reads a pack's header and directory, and nothing else of it.
 async fn read_contents(objects: &Objects, ring: &KeyRing, id: PackId) -> Result<PackContents> {
-    let name = Name::pack(id);
-    let size = objects.readable_size(&name).await?;
-    let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("{name} is missing")))?;
-    let prefix = objects.read_range(&name, 0, size.min(PREFIX_BYTES as u64)).await?;
-    let length = PackHeader::length_from(&prefix, ring.vault)? as u64;
-    let header = PackHeader::decode(&objects.read_range(&name, 0, length.min(size)).await?, ring.vault)?;
-    let range = tail_range(size);
-    let tail = objects.read_range(&name, range.start, range.end - range.start).await?;
-    let footer = Footer::decode(&tail, size)?;
-    let place = footer.directory_range();
-    let sealed = match place.start.checked_sub(range.start) {
-        Some(start) => tail.slice(start as usize..(place.end - range.start) as usize),
-        None => objects.read_range(&name, place.start, place.end - place.start).await?,
-    };
-    let directory = Directory::open(ring, &header, &footer, sealed.to_vec())?;
-    Ok(PackContents::new(id, size, &header, directory))
+    PackEnds::fetch(objects, ring.vault, id).await?.contents(ring)
 }
 
 /// Whether an error speaks of one object, not of the store or of the role.

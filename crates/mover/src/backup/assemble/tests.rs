@@ -7,8 +7,7 @@ use shudao_vault::frame::Compression;
 use shudao_vault::id::{Digest, VaultId};
 use shudao_vault::index::Index;
 use shudao_vault::keys::KeyRing;
-use shudao_vault::log::State;
-use shudao_vault::vault_file::VaultFile;
+use shudao_vault::reader::Reliance;
 
 use super::*;
 use crate::ingest::IngestContext;
@@ -18,11 +17,11 @@ fn ingest(ring: &KeyRing) -> Ingest {
     let context = IngestContext {
         ring: Arc::new(ring.clone()),
         index: Arc::new(Index::in_memory(ring.vault)),
-        state: State::new(VaultFile::new(ring.vault, ring.signing.verify_key())),
-        trusted: Vec::new(),
+        reliance: Reliance::new(Vec::new(), Vec::new()),
         compression: Compression::Fast,
         pack_bytes_target: 1 << 20,
         dry_run: true,
+        journal: None,
     };
     Ingest::new(context, Arc::default()).0
 }
@@ -73,7 +72,7 @@ fn link(
     sender.send(first).ok().unwrap();
     let group_of = |assembler: &Assembler<'_>| assembler.groups.get(&inode).map(|group| group.0.clone());
     let entry = Box::new(entry_of(root, None, &ingest).unwrap());
-    assembler.take(Slot::Ready { entry, group: None, reused: false }, &read_inline).unwrap();
+    assembler.take(Slot::Ready { entry, group: None, read: Read::Nothing }, &read_inline).unwrap();
     assembler
         .take(Slot::Reading { outcome: receiver, group: Some(inode), had_parent: false }, &read_inline)
         .unwrap();
