@@ -86,7 +86,7 @@ async fn plan(directory: &Path) {
     let clock = || Timestamp(1000 * DAY_MICROS);
     let watch = Watch { clock: &clock, progress: &progress, planned: &|_| Ok(()), stop: &|| Ok(()) };
     let started = Instant::now();
-    let outcome = vault.plan_collection(&Options::DEFAULT, watch).await.unwrap();
+    let outcome = vault.plan_collection(0, &Options::DEFAULT, watch).await.unwrap();
     let planned = started.elapsed();
     let nodes = progress.nodes.load(std::sync::atomic::Ordering::Relaxed);
     let left = outcome.left;
