@@ -368,7 +368,7 @@ fn text(samples: &mut Samples) {
     let own: ReadPublic = public_of(&identity());
     add(samples, "recipient-text", "line", recipient_line(&own));
     add(samples, "identity-text", "line", identity_line(&identity()));
-    add(samples, "retention-text", "rules", "keep-last 3 keep-daily=7 keep-within 1y6m utc-offset +08:00");
+    add(samples, "policy-text", "rules", "keep-last 3 keep-daily=7 keep-within 1y6m utc-offset +08:00");
     add(samples, "passphrase-text", "words", "kettle lantern orchard harbour");
     add(samples, "passphrase-text", "marks", "e\u{301} 名\u{a0}  x");
     for (name, address) in [
@@ -379,6 +379,6 @@ fn text(samples: &mut Samples) {
     ] {
         add(samples, "store-address", name, address);
     }
-    add(samples, "lock-text", "governance", "GOVERNANCE\n2030-01-02T03:04:05Z");
-    add(samples, "lock-text", "compliance", "COMPLIANCE\n2030-01-02T03:04:05.678+08:00");
+    add(samples, "retention", "governance", "GOVERNANCE\n2030-01-02T03:04:05Z");
+    add(samples, "retention", "compliance", "COMPLIANCE\n2030-01-02T03:04:05.678+08:00");
 }

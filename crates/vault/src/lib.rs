@@ -12,6 +12,7 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`lock_pass`] | keeping locked what a replica needs |
 //! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
 //! | [`sync`] | copying between replicas |
@@ -26,6 +27,7 @@ pub mod frame;
 pub mod id;
 pub mod index;
 pub mod keys;
+pub mod lock_pass;
 pub mod log;
 pub mod name;
 pub mod need;

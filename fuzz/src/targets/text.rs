@@ -37,7 +37,7 @@ pub(crate) fn address(bytes: &[u8]) -> bool {
 }
 
 /// A policy is read back from how it writes itself.
-pub(crate) fn retention(bytes: &[u8]) -> bool {
+pub(crate) fn policy(bytes: &[u8]) -> bool {
     let Ok(policy) = text(bytes).parse::<Policy>() else { return false };
     assert_eq!(policy.to_string().parse::<Policy>().ok(), Some(policy), "a policy writes itself legibly");
     true
@@ -51,7 +51,7 @@ pub(crate) fn passphrase(bytes: &[u8]) -> bool {
 }
 
 /// The two headers of a lock, a line each.
-pub(crate) fn lock(bytes: &[u8]) -> bool {
+pub(crate) fn retention(bytes: &[u8]) -> bool {
     let text = text(bytes);
     let (mode, until) = text.split_once('\n').unwrap_or((&text, ""));
     Retention::from_headers(mode, until).is_ok_and(|lock| lock.covers(&lock))

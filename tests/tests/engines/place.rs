@@ -44,7 +44,11 @@ impl Place {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let store = Store::memory();
+        Self::at(Store::memory(), config).await
+    }
+
+    /// The same in another store.
+    pub(crate) async fn at(store: Store, config: Config) -> Self {
         let ways_in = vec![("owner", Lock::Passphrase(OWNER, cost()))];
         let options = CreateOptions { name: "first", config, ways_in, now: now() };
         Vault::create(store.clone(), options).await.unwrap();

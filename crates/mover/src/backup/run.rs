@@ -127,10 +127,11 @@ impl Stage {
         if let Some(parent) = &parent {
             progress.bytes_estimated.store(parent.contents.counts.bytes, Ordering::Relaxed);
         }
+        let adopted = begun.map(|begun| begun.adopted.clone()).unwrap_or_default();
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
-            reliance: vault.reliance(),
+            reliance: vault.reliance().and(adopted),
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
             dry_run: options.dry_run,

@@ -370,6 +370,7 @@ impl State {
             Op::Birth { .. }
             | Op::Begin { .. }
             | Op::Courier { .. }
+            | Op::Index { .. }
             | Op::Commit { .. }
             | Op::Forget { .. }
             | Op::Publish { .. } => rule("it is no operation of collection"),

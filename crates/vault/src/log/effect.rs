@@ -1,6 +1,6 @@
 //! What a valid entry changes. Judging is done: nothing here can fail.
 
-use crate::id::{KeyId, ObjectId, ReplicaId, SessionId, SnapshotId, WriterId};
+use crate::id::{KeyId, ObjectId, ReplicaId, SegmentId, SessionId, SnapshotId, WriterId};
 use crate::keys::Certificate;
 use crate::log::collection::Collect;
 use crate::log::config::Config;
@@ -25,6 +25,7 @@ pub enum OpKind {
     Unpin,
     Replace,
     Courier,
+    Index,
     Hold,
     Release,
     Vouch,
@@ -39,6 +40,7 @@ pub(super) enum Effect {
     Birth { replica: ReplicaId, name: String, config: Config, serial: u64 },
     Begin { id: SessionId, session: Session },
     Commit { snapshot: SnapshotId, visible: Visible },
+    Index(Vec<SegmentId>),
     Forget(Vec<SnapshotId>),
     Collect(Collect),
     Hold { snapshot: SnapshotId, serial: u64, held: bool },
@@ -72,6 +74,10 @@ impl State {
                 self.visible.insert(snapshot, visible);
                 self.close(session, SessionState::Committed(snapshot));
                 OpKind::Commit
+            }
+            Effect::Index(segments) => {
+                self.add_segments(&segments);
+                OpKind::Index
             }
             Effect::Forget(snapshots) => {
                 for snapshot in snapshots {

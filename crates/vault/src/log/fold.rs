@@ -229,6 +229,14 @@ impl State {
                 need(Rights::COMMIT, "commit")?;
                 self.commit(author, session, &statement)
             }
+            Op::Index { session, segments } => {
+                need(Rights::COMMIT, "add to the index")?;
+                let begun = self.own_session(author, session)?;
+                if segments.iter().any(|segment| self.was_lost(begun, &Name::index(*segment))) {
+                    return rule("a segment was swept since the session obtained it");
+                }
+                Ok(Effect::Index(segments))
+            }
             Op::Forget { snapshots } => {
                 let may_any = rights.allow(Rights::FORGET);
                 need(if may_any { Rights::FORGET } else { Rights::FORGET_EXPIRED }, "forget")?;

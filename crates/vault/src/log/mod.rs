@@ -14,6 +14,7 @@ mod effect;
 pub mod entry;
 mod expired;
 pub mod fold;
+mod news;
 pub mod op;
 pub(crate) mod rules;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::codec::{Decoder, Encoder};
 use crate::error::Result;
-use crate::id::{ObjectId, PinId, ReplicaId, SessionId, SnapshotId, SourceId, Timestamp};
+use crate::id::{ObjectId, PinId, ReplicaId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp};
 use crate::keys::{decode_text, encode_text};
 use crate::log::config::{NAME_BYTES_MAX, decode_flag};
 use crate::log::statement::{
@@ -106,6 +106,14 @@ pub enum Op {
         /// A fresh key, which signs this entry and those of its session.
         key: VerifyKey,
     },
+    /// Segments are part of the index from now on, as if a commit had named them. A courier says so of those that its next
+    /// commit needs and does not name.
+    Index {
+        /// An open session of the appender.
+        session: SessionId,
+        /// Which. Their authors signed them; who names them is of no account.
+        segments: Vec<SegmentId>,
+    },
     /// A statement that stands on its own: hold, release, vouch, bad, key or config.
     Publish {
         /// The statement; its author need not be the appender.
@@ -132,6 +140,7 @@ impl Op {
             Self::Unpin { .. } => 13,
             Self::Replace { .. } => 14,
             Self::Courier { .. } => 15,
+            Self::Index { .. } => 16,
         }
     }
 
@@ -171,6 +180,10 @@ impl Op {
             }
             Self::Courier { session, key } => {
                 out.raw(&session.0).raw(&key.0);
+            }
+            Self::Index { session, segments } => {
+                out.raw(&session.0);
+                encode_ids(out, segments)?;
             }
             Self::Forget { snapshots } => encode_ids(out, snapshots)?,
             Self::Publish { statement } => {
@@ -215,6 +228,7 @@ impl Op {
                 Self::Replace { session: SessionId(input.array()?), statement: decode_statement(&mut input)? }
             }
             15 => Self::Courier { session: SessionId(input.array()?), key: VerifyKey(input.array()?) },
+            16 => Self::Index { session: SessionId(input.array()?), segments: decode_ids(&mut input)? },
             _ => return Ok(None),
         };
         input.finish()?;

@@ -6,9 +6,17 @@
 //! |---|---|
 //! | [`copy`] | one object from whichever sibling has it |
 //! | [`shortfall`] | what a snapshot needs that a replica does not hold (pure) |
+//! | [`history`] | the statements of a log, to be carried to another |
+//! | [`courier`] | bringing a replica level, without keys |
+//! | [`behind`] | by how much a replica is behind |
 
+pub mod behind;
 pub mod copy;
+pub mod courier;
+pub mod history;
 pub mod shortfall;
 
+pub use behind::{Behind, behind};
 pub use copy::{Copied, copy, copy_all};
+pub use courier::{Failed, SyncProgress, Synced, sync};
 pub use shortfall::Shortfall;
