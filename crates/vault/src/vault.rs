@@ -21,6 +21,7 @@ use crate::suite::VerifyKey;
 
 mod create;
 mod keys;
+mod membership;
 mod open;
 mod recover;
 mod statements;

@@ -21,6 +21,8 @@ mod replica_tests;
 mod run;
 mod stream;
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
