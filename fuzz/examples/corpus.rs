@@ -29,7 +29,10 @@ use shudao_vault::keys::{Certificate, KeySlot, Role};
 use shudao_vault::log::{Body, CommitStatement, Config, Entry, KeyPresence, Op, SignedStatement, Statement};
 use shudao_vault::need::{NeedBase, NeedList};
 use shudao_vault::object::ObjectKind;
-use shudao_vault::pack::PackKind;
+use shudao_vault::pack::{PackEnds, PackKind};
+use shudao_vault::resume::{
+    Checkpoint, HASH_BLOCK_BYTES, HashState, PackMark, PartialFile, PartialTree, Place, Shelf,
+};
 use shudao_vault::roots::Roots;
 use shudao_vault::segment::SegmentBuilder;
 use shudao_vault::snapshot::{Contents, Counts, Draft, TreeRoot, Unread, UnreadKind, UnreadList};
@@ -43,7 +46,7 @@ type Samples = BTreeMap<&'static str, Vec<(String, Vec<u8>)>>;
 
 fn main() {
     let mut samples = Samples::new();
-    for part in [keys, log, packs, snapshots, trees, text] {
+    for part in [keys, log, packs, sessions, snapshots, trees, text] {
         part(&mut samples);
     }
     for (name, inputs) in &samples {
@@ -98,6 +101,40 @@ fn keys(samples: &mut Samples) {
         add(samples, "key-bundle", name, Bundle::derive(owner(), &grant).unwrap().encode(file()).to_vec());
     }
     add(samples, "vault-file", "vault.json", file().encode());
+}
+
+fn sessions(samples: &mut Samples) {
+    let finished = pack(PackKind::Content);
+    let ends = PackEnds::of(&finished, VAULT).unwrap();
+    let tree = PartialTree { root: Digest([1; Digest::LEN]), level: 2, last: TreePath::new("a/b").unwrap() };
+    let file = PartialFile {
+        path: TreePath::new("large").unwrap(),
+        size: 1 << 30,
+        mtime: FileTime { seconds: 1, nanos: 2 },
+        ctime: FileTime { seconds: 3, nanos: 4 },
+        inode: 5,
+        profile: 1,
+        offset: 4 * HASH_BLOCK_BYTES,
+        extents: Extents::Inline(vec![Extent::Data { digest: Digest([2; Digest::LEN]), length: 4 << 16 }]),
+        hash: HashState::of_blocks(3, vec![[3; 32], [4; 32]]),
+    };
+    let shelf = Shelf {
+        segments: vec![id(6)],
+        packs: vec![PackMark { pack: finished.pack(), digest: ends.digest() }],
+    };
+    let whole = Checkpoint { shelf, trees: vec![tree], files: vec![file] };
+    let place = Place { session: SessionId([4; SessionId::LEN]), k: 3 };
+    for (name, checkpoint) in [("whole", &whole), ("empty", &Checkpoint::default())] {
+        add(samples, "session-contents", name, checkpoint.encode());
+        add(samples, "session-checkpoint", name, checkpoint.seal(place, owner()).unwrap());
+    }
+    let mut note = Encoder::new();
+    ends.encode(&mut note);
+    let note = note.finish();
+    let mut journal = Encoder::new();
+    journal.raw(b"SHUDAO.J").u8(0).raw(&VAULT.0).raw(&[4; SessionId::LEN]);
+    journal.u32(note.len() as u32).raw(blake3::hash(&note).as_bytes()).raw(&note);
+    add(samples, "journal", "one-pack", journal.finish());
 }
 
 fn sign(serial: u64, body: &Body, key: &SigningKey) -> SignedStatement {
@@ -331,6 +368,7 @@ fn text(samples: &mut Samples) {
     let own: ReadPublic = public_of(&identity());
     add(samples, "recipient-text", "line", recipient_line(&own));
     add(samples, "identity-text", "line", identity_line(&identity()));
+    add(samples, "policy-text", "rules", "keep-last 3 keep-daily=7 keep-within 1y6m utc-offset +08:00");
     add(samples, "passphrase-text", "words", "kettle lantern orchard harbour");
     add(samples, "passphrase-text", "marks", "e\u{301} 名\u{a0}  x");
     for (name, address) in [

@@ -16,7 +16,7 @@
 pub mod fixture;
 mod targets;
 
-use targets::{keys, log, objects, packs, snapshots, text, trees};
+use targets::{keys, log, objects, packs, sessions, snapshots, text, trees};
 
 /// What a target is called, and what it does with bytes of unknown origin: true if it accepts them.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("codec", objects::codec),
     ("frame", packs::frame),
     ("identity-text", text::identity),
+    ("journal", sessions::journal),
     ("key-bundle", keys::bundle),
     ("key-slot", keys::slot),
     ("list-node", trees::list_node),
@@ -41,10 +42,13 @@ pub const TARGETS: &[Target] = &[
     ("pack-footer", packs::footer),
     ("pack-header", packs::header),
     ("passphrase-text", text::passphrase),
+    ("policy-text", text::policy),
     ("recipient-text", text::recipient),
     ("retention", text::retention),
     ("segment", packs::segment),
     ("segment-body", packs::segment_body),
+    ("session-checkpoint", sessions::checkpoint),
+    ("session-contents", sessions::contents),
     ("share-text", text::share),
     ("snapshot", snapshots::whole),
     ("snapshot-contents", snapshots::contents),

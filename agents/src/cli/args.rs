@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::messages::Lang;
 use super::{
-    backup, cat, check, completions, diff, forget, hold, ls, man, quickstart, restore, snapshots, survey,
+    backup, cat, check, completions, diff, forget, gc, hold, ls, man, quickstart, restore, snapshots, survey,
     vault, verify,
 };
 
@@ -125,6 +125,7 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Hold(hold::HoldArgs),
     Forget(forget::ForgetArgs),
+    Gc(gc::GcArgs),
     Survey(survey::SurveyArgs),
     Quickstart(quickstart::QuickstartArgs),
     Completions(completions::CompletionsArgs),
@@ -141,6 +142,7 @@ impl Command {
             | Self::Check(_)
             | Self::Hold(_)
             | Self::Forget(_)
+            | Self::Gc(_)
             | Self::Quickstart(_) => true,
             Self::Snapshots(_)
             | Self::Ls(_)

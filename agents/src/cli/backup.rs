@@ -139,6 +139,14 @@ fn lines(summary: &BackupSummary, elapsed: std::time::Duration, lang: Lang) -> V
     if summary.sockets_skipped > 0 {
         notices.push(Notice::BackupSockets { count: show::count(summary.sockets_skipped) });
     }
+    if let Some(resumed) = &summary.resumed {
+        notices.push(Notice::BackupResumed {
+            session: show::short_id(&resumed.session),
+            files: show::count(resumed.files),
+            bytes: show::bytes(resumed.bytes),
+            stored: show::bytes(resumed.bytes_stored),
+        });
+    }
     match &totals.snapshot {
         Some(snapshot) if !summary.dry_run => {
             notices.push(Notice::BackupSaved { snapshot: show::short_id(snapshot) });
@@ -151,7 +159,7 @@ fn lines(summary: &BackupSummary, elapsed: std::time::Duration, lang: Lang) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::report::Totals;
+    use crate::cli::report::{ResumedSession, Totals};
 
     #[test]
     fn a_backup_tells_people_what_it_did() {
@@ -169,6 +177,12 @@ mod tests {
             files_unmodified: 1234,
             bytes_total: 2 << 30,
             bytes_new: 9 << 20,
+            resumed: Some(ResumedSession {
+                session: "aabbccddeeff".into(),
+                files: 1500,
+                bytes: 5 << 20,
+                bytes_stored: 4 << 20,
+            }),
             ..BackupSummary::default()
         };
         assert_eq!(
@@ -177,6 +191,7 @@ mod tests {
                 "Source host:/data, compared with snapshot 00112233.",
                 "Files: 2 new, 1 changed, 1,234 unmodified; 0 paths removed.",
                 "Read 12.0 MiB of 2.00 GiB in 2.00 s (6.00 MiB/s). New to the vault, names included: 9.00 MiB; stored: 3.00 MiB.",
+                "Went on where session aabbccdd was interrupted: 1,500 files with 5.00 MiB were not read again, 4.00 MiB not uploaded again.",
                 "Snapshot 12ab34cd is committed.",
             ]
         );

@@ -23,6 +23,7 @@ mod diff;
 mod engine;
 mod failure;
 mod forget;
+mod gc;
 mod hold;
 mod ls;
 mod man;
@@ -131,6 +132,7 @@ async fn run(ctx: &Context, command: Command) -> Result<Exit> {
         Command::Check(args) => check::run(ctx, args).await,
         Command::Hold(args) => hold::run(ctx, args).await,
         Command::Forget(args) => forget::run(ctx, args).await,
+        Command::Gc(args) => gc::run(ctx, args).await,
         Command::Survey(args) => survey::run(ctx, args).await,
         Command::Quickstart(args) => quickstart::run(ctx, args),
         Command::Completions(args) => completions::run(ctx, args),

@@ -110,6 +110,22 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A time as long as an operation may last, in microseconds: `72h`, `3d`, `90min`, `0s`.
+pub(crate) fn grace(text: &str) -> Result<i64, String> {
+    const EXPECTED: &str = "expected a time such as 72h, 3d, 90min or 0s";
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(EXPECTED.into()),
+    };
+    let number: i64 = number.parse().map_err(|_| EXPECTED)?;
+    number.checked_mul(seconds * 1_000_000).ok_or_else(|| "the time is too long".into())
+}
+
 /// A length of time: `90s`, `5m`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<SignedDuration>().ok().and_then(|parsed| parsed.try_into().ok());

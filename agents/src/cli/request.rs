@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shudao_vault::keys::Role;
+use shudao_vault::retention::{Policy, Rules};
 
 use super::config::VaultConfig;
 use super::parse::{ShareCount, SnapshotName};
@@ -49,6 +50,15 @@ pub(crate) struct SnapshotChoice {
     pub(crate) selection: Selection,
 }
 
+/// Rules by which snapshots are forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RulesChoice {
+    /// These, in the time zone of whoever reads.
+    Given(Rules),
+    /// Those of the vault's config.
+    Policy,
+}
+
 /// Make a vault.
 #[derive(Debug)]
 pub(crate) struct InitRequest {
@@ -60,6 +70,8 @@ pub(crate) struct InitRequest {
     pub(crate) recovery_kit: bool,
     /// Writers deduplicate against each other's packs.
     pub(crate) trust_writers: bool,
+    /// What keepers may forget.
+    pub(crate) retention: Option<Policy>,
     /// For what was last seen of each replica.
     pub(crate) state_dir: PathBuf,
     /// `AWS_*` variables.

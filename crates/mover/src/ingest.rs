@@ -8,13 +8,15 @@
 //! Both queues are bounded, so readers wait when sealing or uploading is slower. A chunk is stored once a run: the
 //! first offer takes its place in the session's table before anyone else can offer it.
 //!
+//! A flush ([`Ingest::arrive`]) waits until everything offered before it is acknowledged, while offering goes on.
+//!
 //! *Failure:* the first cause is kept for [`Ingest::take_failure`]; everybody else only learns that storing has
 //! stopped. A sealer that fails, even by a panic, goes on emptying the queue until nobody can send any more, so that no
 //! reader waits for ever.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shudao_vault::frame::{Compression, FRAME_BYTES_TARGET, Scratch};
@@ -29,6 +31,8 @@ use shudao_vault::tree::NodeSink;
 use shudao_vault::{Error, Kind, Result};
 use tokio::sync::mpsc;
 
+use crate::backup::Journal;
+use crate::batch::{Batch, Share, Unit};
 use crate::lane::{Lane, LaneOptions, Parcel};
 
 /// Metadata packs are small: a run that changed little must not wait for, nor waste, a large one.
@@ -56,6 +60,8 @@ pub struct IngestContext {
     pub pack_bytes_target: usize,
     /// Count new bytes but store nothing.
     pub dry_run: bool,
+    /// Where packs are noted before they are put.
+    pub journal: Option<Arc<Journal>>,
 }
 
 /// What a run has stored so far. Counters only grow; read at any time.
@@ -91,6 +97,24 @@ impl PlainFrame {
         let empty = Self::new(self.space);
         std::mem::replace(self, empty)
     }
+
+    /// The full frame on its way, with its share in the batch that is open now.
+    fn send_off(&mut self, batch: &Mutex<Arc<Batch>>) -> FullFrame {
+        FullFrame { share: Share::of_frame(&lock(batch)), plain: self.take() }
+    }
+}
+
+struct FullFrame {
+    plain: PlainFrame,
+    share: Share,
+}
+
+/// Whether an offer counts as a reference of the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Counted,
+    /// For a checkpoint: the snapshot will not need it.
+    Uncounted,
 }
 
 /// A chunk in the table of this run. Half of its id tells it apart: ids are keyed hashes, so that nobody can aim at a
@@ -116,7 +140,12 @@ pub struct Ingest {
     ledger: Mutex<Ledger>,
     open: [Mutex<PlainFrame>; 2],
     lanes: [Lane; 2],
-    frames: Mutex<Option<Sender<PlainFrame>>>,
+    frames: Mutex<Option<Sender<FullFrame>>>,
+    /// Where what is offered now belongs.
+    batch: Mutex<Arc<Batch>>,
+    /// Held shared from the moment in which a chunk is taken until it is in a frame, and alone to begin a new batch: so
+    /// a chunk that is known to one thread is never still in the hands of another that has not put it into the batch.
+    turning: RwLock<()>,
     counters: Arc<IngestCounters>,
     has_failed: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -141,6 +170,8 @@ impl Ingest {
             open: [ChunkSpace::Content, ChunkSpace::Metadata].map(|space| Mutex::new(PlainFrame::new(space))),
             ledger: Mutex::new(Ledger::new()),
             frames: Mutex::new(Some(sender)),
+            batch: Mutex::default(),
+            turning: RwLock::new(()),
             has_failed: AtomicBool::new(false),
             failure: Mutex::default(),
             counters,
@@ -154,22 +185,58 @@ impl Ingest {
     /// # Errors
     /// The index's; that storing has stopped, whose cause [`Ingest::take_failure`] tells.
     pub fn offer(&self, space: ChunkSpace, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        self.put(space, digest, bytes, Offer::Counted)
+    }
+
+    fn put(&self, space: ChunkSpace, digest: &Digest, bytes: &[u8], offer: Offer) -> Result<()> {
         self.check()?;
         let id = self.context.ring.chunk_id(space, digest);
-        if self.refer(space, &id)? {
-            self.counters.bytes_known.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            return Ok(());
-        }
-        self.counters.chunks_new.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes_new.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let full = {
+            let _steady = self.turning.read().unwrap_or_else(PoisonError::into_inner);
+            if self.refer(space, &id, offer)? {
+                self.counters.bytes_known.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                return Ok(());
+            }
+            self.counters.chunks_new.fetch_add(1, Ordering::Relaxed);
+            self.counters.bytes_new.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             let mut open = lock(&self.open[lane_of(space)]);
-            let full = (!open.has_room(bytes.len())).then(|| open.take());
+            let full = (!open.has_room(bytes.len())).then(|| open.send_off(&self.batch));
             open.bytes.extend_from_slice(bytes);
             open.chunks.push((id, bytes.len() as u32));
             full
         };
         full.map_or(Ok(()), |frame| self.send(frame))
+    }
+
+    /// Waits until everything that was offered before is acknowledged by the store, while other threads offer on; false
+    /// if that will not be: storing has stopped, or `give_up` said so. Its packs end, however small they are.
+    ///
+    /// # Errors
+    /// Those of finishing a pack; that storing has stopped.
+    pub fn arrive(&self, packs: &mpsc::Sender<Parcel>, give_up: &dyn Fn() -> bool) -> Result<bool> {
+        let (batch, frames) = self.turn();
+        for frame in frames {
+            self.send(frame)?;
+        }
+        let give_up = || give_up() || self.check().is_err();
+        if !batch.wait(Unit::Frame, &give_up) {
+            return Ok(false);
+        }
+        for lane in &self.lanes {
+            if let Some(pack) = lane.close_batch(&batch)? {
+                self.hand_over(pack, &mut Scratch::new(), packs)?;
+            }
+        }
+        Ok(batch.wait(Unit::Pack, &give_up))
+    }
+
+    /// Begins a new batch; returns the old one and its last frames.
+    fn turn(&self) -> (Arc<Batch>, Vec<FullFrame>) {
+        let _alone = self.turning.write().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.iter().map(lock);
+        let frames = open.filter(|open| !open.chunks.is_empty()).map(|mut open| open.send_off(&self.batch));
+        let frames = frames.collect();
+        (std::mem::take(&mut *lock(&self.batch)), frames)
     }
 
     /// Whether the chunk is stored; does not count a reference. Used to decide if an unchanged file may be reused.
@@ -184,7 +251,7 @@ impl Ingest {
     /// Counts a reference to a chunk that [`Ingest::knows`]; [`Kind::Bug`] if it does not.
     pub fn refer_known(&self, space: ChunkSpace, digest: &Digest, length: usize) -> Result<()> {
         let id = self.context.ring.chunk_id(space, digest);
-        if lock(&self.ledger).refer(&id) {
+        if lock(&self.ledger).refer(&id, Offer::Counted) {
             return Ok(());
         }
         let pack = self.stored_pack(space, &id)?;
@@ -195,19 +262,20 @@ impl Ingest {
     }
 
     /// Whether the chunk is stored or taken by an earlier offer; otherwise takes it for the caller to store.
-    fn refer(&self, space: ChunkSpace, id: &ChunkId) -> Result<bool> {
-        if lock(&self.ledger).refer(id) {
+    fn refer(&self, space: ChunkSpace, id: &ChunkId, offer: Offer) -> Result<bool> {
+        if lock(&self.ledger).refer(id, offer) {
             return Ok(true);
         }
         // The lookup may read the disk, so nobody else waits for it; the table is asked again before it is changed.
         let stored = self.stored_pack(space, id)?;
         let mut ledger = lock(&self.ledger);
-        if ledger.refer(id) {
+        if ledger.refer(id, offer) {
             return Ok(true);
         }
-        match stored {
-            Some(pack) => ledger.counts.add(pack),
-            None => ledger.take(id),
+        match (stored, offer) {
+            (Some(pack), Offer::Counted) => ledger.counts.add(pack),
+            (Some(_), Offer::Uncounted) => {}
+            (None, offer) => ledger.take(id, offer),
         }
         Ok(stored.is_some())
     }
@@ -218,7 +286,7 @@ impl Ingest {
         Ok(usable.map(|place| place.pack).min())
     }
 
-    fn send(&self, frame: PlainFrame) -> Result<()> {
+    fn send(&self, frame: FullFrame) -> Result<()> {
         let sender = lock(&self.frames).clone();
         match sender {
             Some(sender) if sender.send(frame).is_ok() => Ok(()),
@@ -239,12 +307,14 @@ impl Ingest {
         }
     }
 
-    fn seal(&self, frame: PlainFrame, scratch: &mut Scratch, packs: &mpsc::Sender<Parcel>) -> Result<()> {
+    fn seal(&self, frame: FullFrame, scratch: &mut Scratch, packs: &mpsc::Sender<Parcel>) -> Result<()> {
         if self.context.dry_run {
             return Ok(());
         }
+        let FullFrame { plain: frame, share } = frame;
         let lane = &self.lanes[lane_of(frame.space)];
         let (seat, closed) = lane.reserve(frame.bytes.len(), frame.chunks.len())?;
+        seat.bring(share);
         if let Some(pack) = closed {
             self.hand_over(pack, scratch, packs)?;
         }
@@ -259,6 +329,9 @@ impl Ingest {
         let pack = &parcel.pack;
         pack.verify(&self.context.ring, scratch)?;
         self.counters.bytes_packed.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
+        if let Some(journal) = &self.context.journal {
+            journal.note(pack);
+        }
         lock(&self.ledger).packed(pack);
         // The uploader ends early only after it failed, and then it is the one to say why.
         packs.blocking_send(parcel).map_err(|_| stopped())
@@ -267,8 +340,10 @@ impl Ingest {
     /// Sends the last, partly filled frames and ends the queue. Call once, after the last offer.
     pub fn close(&self) -> Result<()> {
         for open in &self.open {
-            let frame = lock(open).take();
-            if !frame.chunks.is_empty() {
+            let mut open = lock(open);
+            let last = (!open.chunks.is_empty()).then(|| open.send_off(&self.batch));
+            drop(open);
+            if let Some(frame) = last {
                 self.send(frame)?;
             }
         }
@@ -357,7 +432,7 @@ impl Drop for Drain<'_> {
 
 /// Sealing threads take frames from here.
 #[derive(Clone)]
-pub struct SealQueue(Receiver<PlainFrame>);
+pub struct SealQueue(Receiver<FullFrame>);
 
 impl Ledger {
     fn new() -> Self {
@@ -365,9 +440,12 @@ impl Ledger {
     }
 
     /// Refers to a chunk that this run has taken; false if it has not.
-    fn refer(&mut self, id: &ChunkId) -> bool {
+    fn refer(&mut self, id: &ChunkId, offer: Offer) -> bool {
         let id = short(id);
         let Some(pack) = self.chunks.get(&id) else { return false };
+        if offer == Offer::Uncounted {
+            return true;
+        }
         match self.packs.get(*pack as usize) {
             Some(pack) => self.counts.add(*pack),
             None => *self.waiting.entry(id).or_insert(0) += 1,
@@ -376,9 +454,11 @@ impl Ledger {
     }
 
     /// Takes a chunk that nobody has taken, and refers to it.
-    fn take(&mut self, id: &ChunkId) {
+    fn take(&mut self, id: &ChunkId, offer: Offer) {
         self.chunks.insert(short(id), WAITING);
-        self.waiting.insert(short(id), 1);
+        if offer == Offer::Counted {
+            self.waiting.insert(short(id), 1);
+        }
     }
 
     fn packed(&mut self, pack: &FinishedPack) {
@@ -406,6 +486,15 @@ pub struct Nodes<'a>(pub &'a Ingest);
 impl NodeSink for Nodes<'_> {
     fn put_node(&mut self, digest: Digest, node: Vec<u8>) -> Result<()> {
         self.0.offer(ChunkSpace::Metadata, &digest, &node)
+    }
+}
+
+/// Stores nodes that only a checkpoint needs: the snapshot's counts do not know of them.
+pub(crate) struct CheckpointNodes<'a>(pub(crate) &'a Ingest);
+
+impl NodeSink for CheckpointNodes<'_> {
+    fn put_node(&mut self, digest: Digest, node: Vec<u8>) -> Result<()> {
+        self.0.put(ChunkSpace::Metadata, &digest, &node, Offer::Uncounted)
     }
 }
 

@@ -17,6 +17,7 @@ use shudao_vault::keys::KeyRing;
 use shudao_vault::pack::{FinishedPack, FrameTicket, PackBuilder, PackKind};
 use shudao_vault::{Error, Kind, Result};
 
+use crate::batch::{Batch, Share};
 use crate::ingest::lock;
 
 /// One kind of packs: content or metadata.
@@ -40,20 +41,19 @@ pub(crate) struct LaneOptions {
 pub struct Parcel {
     /// The pack.
     pub pack: FinishedPack,
-    berth: Berth,
+    receipt: Receipt,
 }
 
-impl Parcel {
-    /// The pack, and the leave to hold it in memory.
-    pub(crate) fn into_parts(self) -> (FinishedPack, Berth) {
-        (self.pack, self.berth)
-    }
+/// What is given back when a store has acknowledged a pack: the leave to hold it in memory, and its batches' shares.
+pub(crate) struct Receipt {
+    shares: Vec<Share>,
+    _berth: Berth,
 }
 
 /// Leave to hold one pack in memory; given back when dropped.
-pub(crate) struct Berth(Arc<Berths>);
+struct Berth(Arc<Berths>);
 
-pub(crate) struct Berths {
+struct Berths {
     free: Mutex<usize>,
     freed: Condvar,
 }
@@ -63,6 +63,8 @@ type OpenPack = Mutex<Filling>;
 struct Filling {
     builder: Option<PackBuilder>,
     berth: Option<Berth>,
+    /// One for each batch that has frames here.
+    shares: Vec<Share>,
     seats_empty: usize,
     closed: bool,
 }
@@ -96,12 +98,28 @@ impl Lane {
         }
         let berth = Some(Berths::take(&self.berths));
         let builder = PackBuilder::new(self.options.kind, self.options.bytes_target, &self.ring)?;
-        let mut filling = Filling { builder: Some(builder), berth, seats_empty: 0, closed: false };
+        let mut filling =
+            Filling { builder: Some(builder), berth, shares: Vec::new(), seats_empty: 0, closed: false };
         let ticket = filling.reserve(plain_len, chunks)?;
         let ticket = ticket.ok_or_else(|| Error::new(Kind::Bug, "an empty pack has no room for a frame"))?;
         let pack = Arc::new(Mutex::new(filling));
         *current = Some(Arc::clone(&pack));
         Ok((Seat { pack, ticket }, finished))
+    }
+
+    /// Ends the current pack if it holds frames of `batch`. Returns it if its last seat was filled already; otherwise
+    /// whoever fills that finishes it.
+    pub(crate) fn close_batch(&self, batch: &Arc<Batch>) -> Result<Option<Parcel>> {
+        let mut current = lock(&self.current);
+        let Some(pack) = current.take() else { return Ok(None) };
+        let mut filling = lock(&pack);
+        if !filling.shares.iter().any(|share| share.is_in(batch)) {
+            drop(filling);
+            *current = Some(pack);
+            return Ok(None);
+        }
+        filling.closed = true;
+        filling.finish_if_full()
     }
 
     /// Ends the current pack, if there is one. Call it once all sealing has ended.
@@ -118,7 +136,31 @@ impl Lane {
     }
 }
 
+impl Parcel {
+    /// The pack, and the receipt to sign once the store has acknowledged it.
+    pub(crate) fn into_parts(self) -> (FinishedPack, Receipt) {
+        (self.pack, self.receipt)
+    }
+}
+
+impl Receipt {
+    /// The store has acknowledged the pack. A receipt that is dropped says that it may be nowhere.
+    pub(crate) fn sign(self) {
+        self.shares.into_iter().for_each(Share::settle);
+    }
+}
+
 impl Seat {
+    /// The frame that will sit here brings its share in a batch.
+    pub(crate) fn bring(&self, share: Share) {
+        let mut filling = lock(&self.pack);
+        if filling.shares.iter().any(|known| known.is_beside(&share)) {
+            share.settle();
+        } else {
+            filling.shares.push(share.into_pack());
+        }
+    }
+
     /// Seals a frame and puts it into its pack. Returns the pack if this was its last empty seat.
     pub(crate) fn fill(
         self,
@@ -147,7 +189,8 @@ impl Filling {
             return Ok(None);
         }
         let Some((builder, berth)) = self.builder.take().zip(self.berth.take()) else { return Ok(None) };
-        Ok(Some(Parcel { pack: builder.finish()?, berth }))
+        let receipt = Receipt { shares: std::mem::take(&mut self.shares), _berth: berth };
+        Ok(Some(Parcel { pack: builder.finish()?, receipt }))
     }
 }
 

@@ -37,6 +37,7 @@
 //! The only writer of packs; the verifier must never depend on this crate.
 
 pub mod backup;
+mod batch;
 pub mod chunker;
 pub mod fanout;
 pub mod ingest;

@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 
 /// Appends primitive values to a buffer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Encoder(Vec<u8>);
 
 impl Encoder {

@@ -12,11 +12,14 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
+//! | [`lock_pass`] | keeping locked what a replica needs |
+//! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
 //! | [`sync`] | copying between replicas |
-//! | [`vault`], [`session`] | the handles that the other crates work with |
+//! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
 pub mod codec;
+pub mod collect;
 pub mod entry;
 pub mod error;
 pub mod fetch;
@@ -24,6 +27,7 @@ pub mod frame;
 pub mod id;
 pub mod index;
 pub mod keys;
+pub mod lock_pass;
 pub mod log;
 pub mod name;
 pub mod need;
@@ -35,6 +39,8 @@ pub mod reader;
 pub mod remembered;
 pub mod replica;
 pub mod replicas;
+pub mod resume;
+pub mod retention;
 pub mod roots;
 pub mod segment;
 pub mod session;

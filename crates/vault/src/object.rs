@@ -8,7 +8,7 @@
 
 use crate::codec::{Decoder, Encoder};
 use crate::error::{Error, Kind, Result};
-use crate::id::{ObjectId, VaultId};
+use crate::id::{ObjectId, SessionId, VaultId};
 use crate::suite::SUITE_STD_1;
 
 /// The first six bytes of every binary object.
@@ -45,6 +45,8 @@ pub enum ObjectKind {
     LogEntry = 8,
     /// A statement inside a log entry, signed on its own.
     Statement = 9,
+    /// What a session has done so far.
+    SessionCheckpoint = 10,
 }
 
 /// Starts an object of `kind`: an encoder that already holds the header.
@@ -121,6 +123,11 @@ pub fn without_trailer<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a [u
 /// `keys/<id>`: slots and certificates.
 pub fn key_path(id: &ObjectId) -> String {
     format!("keys/{id}")
+}
+
+/// `sessions/<session>/<k>`: checkpoints of a session.
+pub fn session_path(session: SessionId, k: u64) -> String {
+    format!("sessions/{session}/{k}")
 }
 
 /// `log/<n>`

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{FrameName, PlainLength, Scratch, open_frame};
-use crate::id::{Digest, KeyId, PackId, WriterId};
+use crate::id::{Digest, KeyId, PackId, SegmentId, WriterId};
 use crate::index::{Index, Location};
 use crate::keys::KeyRing;
 use crate::keys::ring::ChunkSpace;
@@ -308,12 +308,21 @@ pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[Write
 pub struct Reliance {
     states: Vec<crate::log::State>,
     trusted: Vec<WriterId>,
+    adopted: BTreeSet<SegmentId>,
 }
 
 impl Reliance {
     /// Of these logs; `trusted` as for [`may_rely_on`].
     pub fn new(states: Vec<crate::log::State>, trusted: Vec<WriterId>) -> Self {
-        Self { states, trusted }
+        Self { states, trusted, adopted: BTreeSet::new() }
+    }
+
+    /// The same, and also these segments, which a session has adopted: they are in no log yet, and their packs were looked
+    /// up.
+    #[must_use]
+    pub fn and(mut self, adopted: impl IntoIterator<Item = SegmentId>) -> Self {
+        self.adopted.extend(adopted);
+        self
     }
 
     /// Whether what stands at `place` may be relied on: nobody has called it bad, and it is live on some replica whose
@@ -321,7 +330,8 @@ impl Reliance {
     pub fn allows(&self, place: &Location) -> bool {
         let is_bad = self.states.iter().any(|state| state.bad(&place.key, u64::from(place.counter)));
         let allows = |state: &crate::log::State| {
-            state.is_segment_live(&place.segment) && may_rely_on(place, state, &self.trusted)
+            let is_live = state.is_segment_live(&place.segment) || self.adopted.contains(&place.segment);
+            is_live && may_rely_on(place, state, &self.trusted)
         };
         !is_bad && self.states.iter().any(allows)
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::codec::{Decoder, Encoder};
 use crate::error::{Error, Kind, Result};
 use crate::id::ReplicaId;
-use crate::object::log_path;
+use crate::log::client::read_entry;
 use crate::replica::Replica;
 
 /// The place of a log's head: how many entries, and the last one's hash.
@@ -124,7 +124,7 @@ async fn refuse_unless_same(replica: &Replica, seen: Head) -> Result<()> {
     let hash = if entries == seen.entries {
         replica.state().head()
     } else {
-        *blake3::hash(&replica.store().read(&log_path(last)).await?).as_bytes()
+        *blake3::hash(&read_entry(replica.store(), last).await?).as_bytes()
     };
     if hash == seen.hash {
         return Ok(());
@@ -193,7 +193,7 @@ mod tests {
         // Whoever read the log before that looks again instead of crying rollback, and forgets nothing.
         compare_and_remember(state.path(), &early, OnRollback::Refuse).await.unwrap();
         let last = early.state().next();
-        store.delete(&log_path(last)).await.unwrap();
+        store.delete(&crate::object::log_path(last)).await.unwrap();
         let back = compare_and_remember(state.path(), &early, OnRollback::Refuse).await;
         assert_eq!(back.unwrap_err().kind(), Kind::Conflict);
         compare_and_remember(state.path(), &early, OnRollback::Accept).await.unwrap();

@@ -24,7 +24,7 @@ impl std::fmt::Debug for Roots {
 }
 
 /// Computes both roots of a tree from its entries in path order, in memory that grows with the logarithm of their number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RootHasher {
     manifest: MerkleHasher,
     content: MerkleHasher,
@@ -66,7 +66,7 @@ impl RootHasher {
 }
 
 /// The Merkle tree hash of RFC 6962 with SHA-256, leaf by leaf.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MerkleHasher {
     /// Roots of the complete subtrees so far, the largest first; their sizes are the set bits of `leaves`.
     subtrees: Vec<[u8; 32]>,

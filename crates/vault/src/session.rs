@@ -194,6 +194,34 @@ impl Session {
         self.conclude(replica, signer, &relied, &sealed.made(), &op).await
     }
 
+    /// The session `id` again, for a run that goes on with it under the same key, and the place of a replica on which it has
+    /// begun. `None` if any of `replicas` says that it is closed, or is of another key or source, or if its parent is gone.
+    /// The caller knows that nobody else goes on with it.
+    pub fn of_log(
+        replicas: &[Replica],
+        ring: &KeyRing,
+        id: SessionId,
+        source: SourceId,
+    ) -> Option<(Self, usize)> {
+        let (mut first, mut parent) = (None, None);
+        for (place, replica) in replicas.iter().enumerate() {
+            let Some(begun) = replica.state().session(id) else { continue };
+            let is_open = begun.state == log::state::SessionState::Open;
+            if !is_open || begun.author != ring.writer_id() || begun.source != source {
+                return None;
+            }
+            first = first.or(Some(place));
+            parent = parent.or(begun.parent);
+        }
+        let visible = match parent {
+            Some(parent) => Some(replicas.iter().find_map(|replica| replica.state().visible().get(&parent))?),
+            None => None,
+        };
+        let parent_list = visible.map(|visible| visible.need_list);
+        let sequence = visible.map_or(1, |visible| visible.sequence + 1);
+        Some((Self { id, source, parent, parent_list, sequence }, first?))
+    }
+
     /// Answers what keepers condemned since the session last did: keeps what it relies on, or says that it has seen. From
     /// then on it blocks no sweep. To be called every minute or so of a long run.
     ///
@@ -218,6 +246,28 @@ impl Session {
                 None => Op::Seen { session: self.id },
             };
             replica.append_here(signer, op).await?;
+        }
+    }
+
+    /// Keeps those of `names` that are condemned. What is then found at its key in force may be relied on: nobody can
+    /// sweep it from under this session.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if the session was closed by another; the store's.
+    pub(crate) async fn keep_condemned(
+        &self,
+        replica: &mut Replica,
+        signer: Signer<'_>,
+        names: &BTreeSet<Name>,
+    ) -> Result<()> {
+        loop {
+            replica.catch_up().await?;
+            let state = replica.state();
+            state.hindrances(self.id, [])?;
+            let condemned: Vec<Name> =
+                state.condemned().keys().filter(|name| names.contains(name)).copied().collect();
+            let Some(part) = log::parts(&condemned).next() else { return Ok(()) };
+            replica.append_here(signer, Op::Keep { session: self.id, names: part.to_vec() }).await?;
         }
     }
 

@@ -181,6 +181,8 @@ pub enum Purpose {
     Segment = 4,
     /// A snapshot's sealed part.
     Snapshot = 5,
+    /// A session checkpoint's sealed part.
+    Session = 6,
 }
 
 /// The random key of one object, split into an encryption key and a commitment.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use crate::collect::{self, Collector};
 use crate::error::{Error, Kind, Result};
 use crate::id::{SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
 use crate::index::Index;
@@ -20,6 +21,7 @@ use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::suite::VerifyKey;
 
 mod create;
+mod interrupted;
 mod keys;
 mod membership;
 mod open;
@@ -76,14 +78,19 @@ impl Vault {
         if self.index.missing(&live).is_empty() {
             return Ok(());
         }
+        self.update_index().await.map(drop)
+    }
+
+    /// Brings the index up to date and returns it.
+    async fn update_index(&mut self) -> Result<&mut Index> {
         if Arc::get_mut(&mut self.index).is_none() {
             // Somebody still reads with the old index: they keep it, and this handle gets its own.
             self.index = Arc::new(open::open_index(&self.ring, self.cache.as_deref())?);
         }
-        if let Some(index) = Arc::get_mut(&mut self.index) {
-            self.problems = open::update_index(&self.replicas, &self.siblings, &self.ring, index).await?;
-        }
-        Ok(())
+        let shared = || Error::new(Kind::Bug, "update the index: somebody shares it");
+        let index = Arc::get_mut(&mut self.index).ok_or_else(shared)?;
+        self.problems = open::update_index(&self.replicas, &self.siblings, &self.ring, index).await?;
+        Ok(index)
     }
 
     /// The replica that was named first: the only one where one was named.
@@ -300,6 +307,41 @@ impl Vault {
         Err(Error::new(Kind::Forbidden, format!("only an owner's key can {what}")))
     }
 
+    /// What a collection would do now on the replica at `place` of [`Vault::replicas`]. Keepers and owners.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`] for another role; the store's.
+    pub async fn plan_collection(
+        &mut self,
+        place: usize,
+        options: &collect::Options,
+        watch: collect::Watch<'_>,
+    ) -> Result<collect::Outcome> {
+        self.refresh().await?;
+        let replica = &mut self.replicas[place];
+        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
+        collector.plan(&self.index, &only_first_compacts(place, options)).await
+    }
+
+    /// Collects what nobody needs on the replica at `place` of [`Vault::replicas`]; only the first one is compacted, because
+    /// what a compaction made is copied to the others. Keepers and owners.
+    ///
+    /// # Errors
+    /// As [`Vault::plan_collection`]. What was done stays done, and the next collection goes on from there.
+    pub async fn collect(
+        &mut self,
+        place: usize,
+        options: &collect::Options,
+        watch: collect::Watch<'_>,
+    ) -> Result<collect::Outcome> {
+        self.refresh().await?;
+        let replica = &mut self.replicas[place];
+        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
+        let outcome = collector.run(&self.index, &only_first_compacts(place, options)).await?;
+        self.refresh().await?;
+        Ok(outcome)
+    }
+
     /// The newest snapshot of a source that any replica shows, by (sequence, time, id).
     pub fn latest(&self, source: &SourceId) -> Option<SnapshotId> {
         let latest = self.replicas.iter().filter_map(|replica| replica.state().latest(*source));
@@ -323,4 +365,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn only_first_compacts(place: usize, options: &collect::Options) -> collect::Options {
+    let waste_percent = options.waste_percent.filter(|_| place == 0);
+    collect::Options { waste_percent, ..*options }
 }

@@ -3,6 +3,7 @@
 use shudao_vault::keys::passphrase::{canonical, passphrase_strength_bits};
 use shudao_vault::keys::recipient::{identity_line, parse_identity, parse_recipient, recipient_line};
 use shudao_vault::keys::share::{Share, combine};
+use shudao_vault::retention::Policy;
 use shudao_vault::store::Address;
 use shudao_vault::store::lock::Retention;
 
@@ -33,6 +34,13 @@ pub(crate) fn address(bytes: &[u8]) -> bool {
     let shown = address.to_string();
     drop(Address::parse(&shown));
     !shown.is_empty()
+}
+
+/// A policy is read back from how it writes itself.
+pub(crate) fn policy(bytes: &[u8]) -> bool {
+    let Ok(policy) = text(bytes).parse::<Policy>() else { return false };
+    assert_eq!(policy.to_string().parse::<Policy>().ok(), Some(policy), "a policy writes itself legibly");
+    true
 }
 
 pub(crate) fn passphrase(bytes: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod codes;
+mod collection;
 mod damage;
 mod examples;
 mod full_disk;
@@ -14,6 +15,7 @@ mod over_s3;
 mod proof;
 mod quickstart;
 mod replicas;
+mod resume;
 mod roles;
 mod roundtrip;
 mod scale;

@@ -93,6 +93,41 @@ fn check_states_what_it_read_and_what_a_sample_proves() {
 }
 
 #[test]
+fn forget_by_rules_drops_what_no_rule_keeps() {
+    let place = Vaultbox::new();
+    let source = place.dir("source");
+    plant_small(&source, 1);
+    let mut snapshots = Vec::new();
+    for generation in 0..4 {
+        put(&source.join("generation"), format!("{generation}").as_bytes());
+        snapshots.push(place.owner.backup(&source).ok().snapshot());
+    }
+    place.owner.run(["hold", &snapshots[0]]).ok();
+    let left = || -> Vec<String> {
+        let rows = place.owner.snapshots();
+        rows.iter().map(|row| row["snapshot"].as_str().unwrap().to_owned()).collect()
+    };
+    place.owner.run(["forget", "--policy"]).exits(2).says("retention");
+    place.owner.run(["forget", "--keep-last", "2"]).exits(2).says(&snapshots[1][..8]).says("--yes");
+    let plan = place.owner.run(["forget", "--keep-last", "2", "--dry-run", "--json"]).ok();
+    assert_eq!((plan.count("planned"), plan.count("forgotten")), (1, 0), "{plan}");
+    assert_eq!(left(), snapshots);
+    let done = place.owner.run(["forget", "--keep-last", "2", "--yes", "--json"]).ok();
+    assert_eq!((done.count("planned"), done.count("forgotten")), (1, 1), "{done}");
+    let stays = vec![snapshots[0].clone(), snapshots[2].clone(), snapshots[3].clone()];
+    assert_eq!(left(), stays);
+    place.owner.run(["forget", "--keep-last", "2", "--yes"]).ok();
+    place.owner.run(["forget", "--keep-tag", "none", "--source", "another", "--yes"]).ok();
+    assert_eq!(left(), stays);
+    place.owner.run(["forget", "--keep-tag", "none", "--yes"]).ok();
+    assert_eq!(
+        left(),
+        vec![snapshots[0].clone(), snapshots[3].clone()],
+        "the newest stays whatever the rules say"
+    );
+}
+
+#[test]
 fn forget_shows_its_plan_needs_yes_and_spares_what_is_held() {
     let place = Vaultbox::new();
     let source = place.dir("source");

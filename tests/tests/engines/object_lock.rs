@@ -3,15 +3,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use shudao_tests::content::plant_small;
 use shudao_tests::moto::Moto;
 use shudao_tests::s3::S3Server;
 use shudao_tests::tool::source_dir;
 use shudao_vault::Kind;
 use shudao_vault::id::{ObjectId, Timestamp};
+use shudao_vault::lock_pass::{LockRules, lock_pass};
+use shudao_vault::log::Config;
 use shudao_vault::name::Name;
+use shudao_vault::needed::NeedReader;
 use shudao_vault::objects::Objects;
+use shudao_vault::store::lock::generation::Generations;
 use shudao_vault::store::lock::{LockMode, LockSupport, Retention};
 use shudao_vault::store::{Address, Creation, RetryPolicy, Store, StoreOptions};
+
+use crate::place::{Place, back_up, now, open_as_owner};
 
 const RIGHT: Bytes = Bytes::from_static(b"what was acknowledged");
 
@@ -72,7 +79,8 @@ async fn a_lock_is_extended_and_never_shortened_and_the_server_keeps_it() {
         (until(LockMode::Governance, 2120), until(LockMode::Compliance, 2120)),
     ];
     for (wanted, expected) in steps {
-        store.lock_until(path, wanted).await.unwrap();
+        let before = store.locked_until(path).await.unwrap();
+        assert_eq!(store.lock_until(path, wanted).await.unwrap(), before != Some(expected));
         assert_eq!(store.locked_until(path).await.unwrap(), Some(expected), "{wanted:?}");
     }
     let [id] = &version_ids(&server)[..] else { panic!("one version") };
@@ -142,6 +150,34 @@ async fn an_object_under_a_deletion_is_read_and_put_back() {
     assert_eq!(found, RIGHT);
     assert_eq!(store.create(&path, found).await.unwrap(), Creation::New);
     assert_eq!(store.read(&path).await.unwrap(), RIGHT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_locks_all_that_a_replica_needs_and_the_next_one_finds_it_done() {
+    let server = Moto::with_object_lock();
+    let place = Place::at(vault_in(&server).await, Config::default()).await;
+    let directory = tempfile::tempdir().unwrap();
+    plant_small(directory.path(), 1);
+    let mut vault = open_as_owner(place.store()).await.unwrap();
+    back_up(&mut vault, "source", directory.path()).await;
+    let stray = "packs/00/stray";
+    place.store().create(stray, RIGHT).await.unwrap();
+    let month = Duration::from_secs(30 * 24 * 3600);
+    let rules =
+        LockRules { mode: LockMode::Governance, generations: Generations::new(month, Generations::LENGTH) };
+    let time = now();
+    let needed = NeedReader::default().needed(vault.replica(), time).await.unwrap();
+    let first = lock_pass(vault.replica(), &needed, rules, time).await;
+    assert!(first.failed.is_empty(), "{:?}", first.failed);
+    for object in place.store().list("").await.unwrap() {
+        let lock = place.store().locked_until(&object.path).await.unwrap();
+        let expected = Retention { mode: LockMode::Governance, until: rules.generations.until(time) };
+        assert_eq!(lock, (object.path != stray).then_some(expected), "{}", object.path);
+    }
+    let again = lock_pass(vault.replica(), &needed, rules, time).await;
+    assert_eq!((again.extended, again.covered), (0, first.extended));
+    let later = lock_pass(vault.replica(), &needed, rules, first.next_pass).await;
+    assert_eq!((later.extended, later.covered), (first.extended, 0));
 }
 
 #[test]

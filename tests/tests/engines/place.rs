@@ -44,7 +44,11 @@ impl Place {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let store = Store::memory();
+        Self::at(Store::memory(), config).await
+    }
+
+    /// The same in another store.
+    pub(crate) async fn at(store: Store, config: Config) -> Self {
         let ways_in = vec![("owner", Lock::Passphrase(OWNER, cost()))];
         let options = CreateOptions { name: "first", config, ways_in, now: now() };
         Vault::create(store.clone(), options).await.unwrap();
@@ -107,6 +111,7 @@ pub(crate) async fn try_to_back_up(
         compression: Compression::Fast,
         dry_run: false,
         program: "shudao-tests".to_owned(),
+        resume: Default::default(),
         fanout: shudao_mover::fanout::FanoutOptions::default(),
     };
     backup(vault, options, &Arc::default(), &now).await

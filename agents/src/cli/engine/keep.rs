@@ -1,13 +1,16 @@
 //! Holding and forgetting snapshots.
 
-use shudao_vault::id::SnapshotId;
+use jiff::tz::TimeZone;
+use shudao_vault::id::{SnapshotId, Timestamp};
+use shudao_vault::retention::{self, Candidate, Policy, fixed_zone};
 
-use super::snapshots::{choose, line_of};
+use super::snapshots::{choose, line_of, select};
 use super::{OpenVault, now};
 use crate::cli::context::Context;
-use crate::cli::failure::Result;
-use crate::cli::report::{ForgetPlan, SnapshotLine, Totals};
-use crate::cli::request::SnapshotChoice;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::messages::{Hint, Problem};
+use crate::cli::report::{ForgetPlan, SnapshotLine, Totals, Verdict};
+use crate::cli::request::{RulesChoice, Selection, SnapshotChoice};
 
 /// Whether a hold is laid or lifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,53 @@ pub(crate) async fn plan_forget(
         }
     }
     Ok(plan)
+}
+
+/// What the rules say of each selected snapshot, in the log's order.
+pub(crate) async fn plan_retention(
+    ctx: &Context,
+    vault: &OpenVault,
+    selection: &Selection,
+    rules: &RulesChoice,
+) -> Result<Vec<Verdict>> {
+    let vault = vault.opened()?.lock().await;
+    let selected = select(ctx, &vault, selection).await?;
+    let state = vault.replica().state();
+    let candidates: Vec<Candidate<'_>> = selected
+        .iter()
+        .map(|(id, visible, snapshot)| Candidate {
+            id: *id,
+            source: visible.source,
+            sequence: visible.sequence,
+            time: visible.time,
+            held: state.is_held(id),
+            tags: Some(&snapshot.contents.tags),
+        })
+        .collect();
+    let decisions = match rules {
+        RulesChoice::Given(rules) => {
+            retention::plan(rules, &candidates, now(), &|time| seconds_east(&ctx.zone, time))
+        }
+        RulesChoice::Policy => {
+            let text = &state.config().retention;
+            let policy: Policy = text.parse()?;
+            if policy.rules.is_empty() {
+                return Err(Failure::usage(Problem::NoPolicy {}, Hint::GiveKeepRules {}));
+            }
+            retention::plan(&policy.rules, &candidates, now(), &fixed_zone(policy.minutes_east))
+        }
+    };
+    let verdicts = selected.iter().zip(decisions).map(|((id, visible, snapshot), decision)| Verdict {
+        snapshot: line_of(&vault, *id, visible, snapshot),
+        forget: !decision.stays(),
+        why: decision.reasons,
+    });
+    Ok(verdicts.collect())
+}
+
+/// Seconds east of UTC in `zone`; none for a time that no calendar has.
+fn seconds_east(zone: &TimeZone, time: Timestamp) -> i32 {
+    jiff::Timestamp::from_microsecond(time.0).map_or(0, |time| zone.to_offset(time).seconds())
 }
 
 /// Forgets exactly the planned snapshots.

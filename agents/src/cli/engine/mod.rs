@@ -3,6 +3,7 @@
 //! Each function takes a request, calls the engine and turns its result into a report. None prints; paths that went
 //! wrong are handed to [`super::output::Output::path_warning`].
 
+mod collect;
 mod keep;
 mod keys;
 mod open;
@@ -27,7 +28,8 @@ use shudao_vault::suite::KdfCost;
 use shudao_vault::vault::{CreateOptions, Place, Vault};
 use shudao_vault::{Error, Kind};
 
-pub(crate) use keep::{HoldChange, forget, hold, plan_forget};
+pub(crate) use collect::{collect, collected_replicas, plan_collection};
+pub(crate) use keep::{HoldChange, forget, hold, plan_forget, plan_retention};
 pub(crate) use keys::{info, key_add, key_find, key_list, key_made, key_remove, key_rotate, status};
 pub(crate) use open::{OpenVault, Opening, open, open_limited};
 pub(crate) use proof::{check, verify};
@@ -73,6 +75,7 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
         config: Config {
             trust_writers: request.trust_writers,
             profiles: vec![Profile::DEFAULT.to_settings()],
+            retention: request.retention.map(|policy| policy.to_string()).unwrap_or_default(),
             ..Config::default()
         },
         ways_in,

@@ -38,7 +38,7 @@ pub(crate) async fn snapshots(
 }
 
 /// Opens the selected snapshots in the log's order.
-async fn select(
+pub(super) async fn select(
     ctx: &Context,
     vault: &Vault,
     selection: &Selection,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shudao_mover::backup::{
-    self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, SourceLock,
+    self as mover, BackupError, BackupOptions, BackupProgress, BackupSource, ProblemKind, ResumeOptions,
+    SourceLock,
 };
 use shudao_mover::fanout::{FanoutOptions, LaneProgress};
 use shudao_mover::restore::{
@@ -23,11 +24,11 @@ use super::snapshots::choose;
 use super::{OpenVault, engine_failure, marks, mirror, must_read_content, now};
 use crate::cli::context::Context;
 use crate::cli::failure::{Exit, Failure, Result};
-use crate::cli::messages::{Hint, Problem};
+use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
 use crate::cli::path::RawPath;
 use crate::cli::progress::{Progress, ReplicaSample};
-use crate::cli::report::{BackupSummary, RestoreSummary};
+use crate::cli::report::{BackupSummary, RestoreSummary, ResumedSession};
 use crate::cli::request::{self, BackupInput, BackupRequest, RestoreRequest};
 
 /// Stores a snapshot.
@@ -53,6 +54,7 @@ pub(crate) async fn backup(
         },
         dry_run: request.dry_run,
         program: concat!("shudao ", env!("CARGO_PKG_VERSION")).to_owned(),
+        resume: ResumeOptions { state: Some(vault.access.state_dir.clone()), ..ResumeOptions::default() },
         fanout: FanoutOptions {
             spool: Some(vault.access.state_dir.join("spool")),
             patience: request.patience,
@@ -68,6 +70,9 @@ pub(crate) async fn backup(
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
     vault.settle(ctx, &mut opened);
     let done = done.map_err(backup_failure)?;
+    for note in &done.notes {
+        ctx.output.warning(&Notice::Plain { text: note.clone() });
+    }
     for problem in &done.problems {
         let kind = match problem.kind {
             ProblemKind::Changed => WarningKind::ChangedWhileRead,
@@ -97,6 +102,12 @@ fn summary(source: String, done: &mover::BackupSummary, dry_run: bool) -> Backup
         bytes_new: done.bytes_new,
         manifest_root: to_hex(&done.manifest_root),
         dry_run,
+        resumed: done.resumed.map(|resumed| ResumedSession {
+            session: resumed.session.to_hex(),
+            files: resumed.files,
+            bytes: resumed.bytes,
+            bytes_stored: resumed.bytes_stored,
+        }),
         ..BackupSummary::default()
     };
     summary.totals.files = done.counts.files;
@@ -177,13 +188,26 @@ fn source(request: &BackupRequest, cache_dir: &Path) -> Result<BackupSource> {
 fn backup_failure(error: BackupError) -> Failure {
     let (exit, hint) = match error {
         BackupError::Vault(error) => return error.into(),
-        BackupError::Interrupted => return Failure::interrupted(),
+        BackupError::Interrupted => {
+            let words = std::env::args_os();
+            return Failure::interrupted().with_hint(Hint::ResumeWith { command: command_line(words) });
+        }
         BackupError::Source(_) => (Exit::Failed, Hint::CheckFile {}),
         BackupError::State(_) => (Exit::Failed, Hint::CheckDirectory {}),
         BackupError::Command(_) | BackupError::Output(_) => (Exit::Failed, Hint::CheckCommand {}),
         BackupError::Busy => (Exit::Conflict, Hint::WaitForOtherRun {}),
     };
     engine_failure(&error, exit, hint)
+}
+
+/// A command as it can be given to a shell again.
+fn command_line(words: impl Iterator<Item = OsString>) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
+    let quoted = |word: OsString| match word.to_string_lossy() {
+        word if !word.is_empty() && word.bytes().all(is_plain) => word.into_owned(),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// The paths in the target that the snapshot lacks.

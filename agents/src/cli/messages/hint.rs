@@ -34,6 +34,9 @@ super::messages! {
         FreeResources {}
             "free some memory or raise the limits of processes and threads"
             "请释放内存，或提高进程与线程数限制"
+        GiveKeepRules {}
+            "give rules such as --keep-daily 7, or name the snapshots"
+            "请给出规则（例如 --keep-daily 7），或指定快照"
         GivePassword {}
             "set SHUDAO_PASSWORD, SHUDAO_PASSWORD_FILE or SHUDAO_PASSWORD_COMMAND (for a new key: SHUDAO_NEW_PASSWORD or SHUDAO_NEW_PASSWORD_FILE), or run on a terminal"
             "请设置 SHUDAO_PASSWORD、SHUDAO_PASSWORD_FILE 或 SHUDAO_PASSWORD_COMMAND（新密钥用 SHUDAO_NEW_PASSWORD 或 SHUDAO_NEW_PASSWORD_FILE），或在终端上运行"
@@ -112,6 +115,9 @@ super::messages! {
         ReportBug {}
             "this should not happen: report it with the command and this message; what is stored is not affected"
             "这种情况不应发生：请附上命令与本消息进行反馈；已存储的数据不受影响"
+        ResumeWith { command: String }
+            "what is stored stays; to go on where it stopped: {command}"
+            "已存储的内容会保留；要从停止处继续，请执行：{command}"
         RunAgain {}
             "give the command again"
             "请重新执行该命令"

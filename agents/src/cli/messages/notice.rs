@@ -178,6 +178,9 @@ super::messages! {
         BackupSockets { count: String }
             "Sockets skipped, which have no content: {count}."
             "跳过套接字（没有内容）：{count}。"
+        BackupResumed { session: String, files: String, bytes: String, stored: String }
+            "Went on where session {session} was interrupted: {files} files with {bytes} were not read again, {stored} not uploaded again."
+            "已从中断的会话 {session} 继续：{files} 个文件（{bytes}）未重新读取，{stored} 未重新上传。"
         BackupSaved { snapshot: String }
             "Snapshot {snapshot} is committed."
             "快照 {snapshot} 已提交。"
@@ -246,11 +249,38 @@ super::messages! {
             "Snapshot {snapshot} is released."
             "快照 {snapshot} 已解除保全。"
         ForgetPlan { count: String }
-            "Plan: forget the snapshots above, for good: {count}."
-            "计划：永久遗忘以上快照：{count} 个。"
+            "Plan: snapshots to be forgotten, for good: {count}."
+            "计划：将永久遗忘的快照：{count} 个。"
+        ClocksInDoubt { count: String }
+            "Snapshots whose times contradict their sequence or lie in the future: {count}. They stay, and no rule counts them: check the clocks of their hosts."
+            "时间与序号矛盾或位于未来的快照：{count} 个。它们予以保留，且不计入任何规则：请检查相关主机的时钟。"
         Forgotten { count: String }
             "Snapshots forgotten: {count}. Their space stays used until the vault is collected."
             "已遗忘快照：{count} 个。所占空间在保险库回收之前不会释放。"
+        GcStored { objects: String, bytes: String }
+            "Stored: {objects} objects, {bytes}."
+            "已存储：{objects} 个对象，{bytes}。"
+        GcNothing {}
+            "There is nothing to collect now."
+            "目前没有可回收的内容。"
+        GcCopies { bytes: String }
+            "copying {bytes}"
+            "将复制 {bytes}"
+        GcGraceEnds { time: String }
+            "first at {time}"
+            "最早于 {time}"
+        GcUnansweredBy { count: String }
+            "backups under way: {count}"
+            "进行中的备份：{count} 个"
+        GcBlocked { snapshot: String }
+            "it cannot be read what snapshot {snapshot} needs, so nothing is called unneeded: repair it with `shudao check --repair`, or forget the snapshot"
+            "无法读取快照 {snapshot} 的依赖清单，因此不会判定任何内容无用：请用 `shudao check --repair` 修复，或遗忘该快照"
+        GcNoGrace {}
+            "without grace every backup under way is ended, and what a restore still reads may be deleted"
+            "不设宽限期会终止所有进行中的备份，正在恢复所读的内容也可能被删除"
+        GcDone { condemned: String, deleted: String, objects: String }
+            "Condemned {condemned}; deleted {deleted} in {objects} objects."
+            "已判定无用 {condemned}；已删除 {deleted}，共 {objects} 个对象。"
         SurveySize { files: String, directories: String, bytes: String, allocated: String }
             "{files} files in {directories} directories: {bytes}, of which {allocated} are allocated on disk."
             "{directories} 个目录中共 {files} 个文件：{bytes}，其中磁盘实际占用 {allocated}。"

@@ -45,6 +45,9 @@ super::messages! {
         VaultBug { text: String }
             "{text}"
             "内部错误：{text}"
+        NoPolicy {}
+            "the vault's owner has settled no rules of retention"
+            "保险库所有者未设定保留规则"
         SeveralSources { sources: String }
             "`latest` is ambiguous: the vault holds several sources ({sources})"
             "`latest` 不明确：保险库中有多个数据源（{sources}）"

@@ -1,10 +1,13 @@
 //! What comes out of the engines. Field names here are the JSON of `docs/json.md`; ids are lower-case hexadecimal.
 
+mod collect;
 pub(crate) mod tree;
 
 use serde::Serialize;
 use shudao_vault::id::Timestamp;
+use shudao_vault::retention::Reason;
 
+pub(crate) use collect::{CollectPlan, CollectSummary, Quantity};
 pub(crate) use tree::{Difference, DifferenceLine, LsLine, PathField};
 
 use super::show::json_time;
@@ -245,6 +248,21 @@ pub(crate) struct BackupSummary {
     pub(crate) manifest_root: String,
     /// Nothing was stored.
     pub(crate) dry_run: bool,
+    /// What was taken up from an interrupted session.
+    pub(crate) resumed: Option<ResumedSession>,
+}
+
+/// What a backup need not do because an interrupted session had done it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ResumedSession {
+    /// That session.
+    pub(crate) session: String,
+    /// Files not read again, or not from their start.
+    pub(crate) files: u64,
+    /// Their bytes that were not read again.
+    pub(crate) bytes: u64,
+    /// Stored bytes that were not uploaded again.
+    pub(crate) bytes_stored: u64,
 }
 
 /// One snapshot in a list.
@@ -390,6 +408,26 @@ pub(crate) struct ForgetPlan {
     pub(crate) forget: Vec<SnapshotLine>,
     /// Snapshots that were named but are held.
     pub(crate) held: Vec<SnapshotLine>,
+}
+
+/// What the rules say of one snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Verdict {
+    /// The snapshot.
+    #[serde(flatten)]
+    pub(crate) snapshot: SnapshotLine,
+    /// It is to be forgotten.
+    pub(crate) forget: bool,
+    /// Why it stays.
+    #[serde(rename = "reasons", serialize_with = "reason_names")]
+    pub(crate) why: Vec<Reason>,
+}
+
+fn reason_names<S: serde::Serializer>(reasons: &[Reason], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(reasons.iter().map(|reason| match reason {
+        Reason::Tag(tag) => format!("tag:{tag}"),
+        other => other.name().to_owned(),
+    }))
 }
 
 /// A group of a survey's files.

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use shudao_vault::retention::Policy;
 
 use crate::cli::context::Context;
 use crate::cli::engine;
@@ -33,6 +34,10 @@ pub(crate) struct InitArgs {
     /// snapshots
     #[arg(long)]
     trust_writers: bool,
+    /// What keepers may forget: all that these rules do not keep, such as "keep-daily 7 keep-within 90d utc-offset +08:00".
+    /// Without it only the owner forgets
+    #[arg(long, value_name = "RULES")]
+    retention: Option<Policy>,
 }
 
 pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
@@ -59,6 +64,7 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         password: password.password,
         recovery_kit: kit.is_some(),
         trust_writers: args.trust_writers,
+        retention: args.retention,
         state_dir: resolve::state_dir(&ctx.environment)?,
         cloud: ctx.environment.with_prefix("AWS_"),
     };

@@ -1,8 +1,8 @@
 //! Slots in path order become entries, tree, roots and counts.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Receiver;
 use shudao_vault::Kind;
@@ -10,16 +10,16 @@ use shudao_vault::entry::{Entry, Node, TreePath};
 use shudao_vault::tree::{TreeBuilder, TreeSummary};
 
 use super::content::Content;
-use super::pump::{Inode, Outcome, Slot, entry_of};
+use super::pump::{Inode, Outcome, Read, Slot, entry_of};
 use super::{BackupError, BackupProgress, BackupSummary, PROBLEMS_MAX, Problem, ProblemKind};
-use crate::ingest::{Ingest, Nodes};
+use crate::ingest::{Ingest, Nodes, lock};
 use crate::source::{Found, FoundNode};
 
 /// Builds the tree of one run.
 pub(super) struct Assembler<'a> {
     ingest: &'a Ingest,
     progress: &'a BackupProgress,
-    tree: TreeBuilder,
+    tree: Arc<Mutex<TreeBuilder>>,
     groups: HashMap<Inode, Group>,
     /// A directory that could not be stored: nothing can stand in it.
     lost: Option<TreePath>,
@@ -61,7 +61,13 @@ impl Group {
 
 impl<'a> Assembler<'a> {
     pub(super) fn new(ingest: &'a Ingest, progress: &'a BackupProgress, tree: TreeBuilder) -> Self {
+        let tree = Arc::new(Mutex::new(tree));
         Self { ingest, progress, tree, groups: HashMap::new(), lost: None, summary: BackupSummary::default() }
+    }
+
+    /// The tree as it grows: what stands in it, a checkpoint may tell.
+    pub(super) fn tree(&self) -> Arc<Mutex<TreeBuilder>> {
+        Arc::clone(&self.tree)
     }
 
     /// Takes slots until the pump has ended, then finishes the tree. `read_inline` reads a file whose group's first
@@ -74,7 +80,8 @@ impl<'a> Assembler<'a> {
         while let Ok(slot) = slots.recv() {
             self.take(slot, &read_inline)?;
         }
-        let tree = self.tree.finish(&mut Nodes(self.ingest))?;
+        let tree = lock(&self.tree).clone();
+        let tree = tree.finish(&mut Nodes(self.ingest))?;
         Ok((tree, self.summary))
     }
 
@@ -84,10 +91,8 @@ impl<'a> Assembler<'a> {
         read_inline: &impl Fn(&Arc<Found>) -> Result<Outcome, BackupError>,
     ) -> Result<(), BackupError> {
         match slot {
-            Slot::Ready { entry, group, reused } => {
-                if matches!(entry.portable.node, Node::File { .. }) && reused {
-                    self.summary.counts.files_unmodified += 1;
-                }
+            Slot::Ready { entry, group, read } => {
+                self.count_unread(&entry, read);
                 self.add(*entry, group)
             }
             Slot::Reading { outcome, group, had_parent } => {
@@ -109,6 +114,19 @@ impl<'a> Assembler<'a> {
                 let counts = &mut self.summary.counts;
                 *if is_socket { &mut counts.sockets } else { &mut counts.excluded } += 1;
                 Ok(())
+            }
+        }
+    }
+
+    fn count_unread(&mut self, entry: &Entry, read: Read) {
+        let counts = &mut self.summary.counts;
+        match read {
+            Read::Nothing => {}
+            Read::AsInParent => counts.files_unmodified += 1,
+            Read::Earlier { had_parent } => {
+                *if had_parent { &mut counts.files_changed } else { &mut counts.files_new } += 1;
+                self.progress.resumed.files.fetch_add(1, Ordering::Relaxed);
+                self.progress.resumed.bytes.fetch_add(entry.size(), Ordering::Relaxed);
             }
         }
     }
@@ -175,7 +193,8 @@ impl<'a> Assembler<'a> {
             return Ok(false);
         }
         loop {
-            match self.tree.push(entry, &mut Nodes(self.ingest)) {
+            let pushed = lock(&self.tree).push(entry, &mut Nodes(self.ingest));
+            match pushed {
                 Ok(()) => return Ok(true),
                 // An entry beyond the format's bound, such as one with a megabyte of attributes.
                 Err(error) if error.kind() == Kind::Input => {

@@ -4,11 +4,12 @@ use shudao_vault::Result;
 use shudao_vault::entry::{Extent, Extents};
 use shudao_vault::id::Digest;
 use shudao_vault::keys::ring::ChunkSpace;
+use shudao_vault::resume::HashState;
 use shudao_vault::tree::ExtentListBuilder;
 
+use super::file_hash::FileHasher;
 use crate::chunker::Chunker;
-use crate::ingest::{Ingest, Nodes};
-use crate::restore::hash_zeros;
+use crate::ingest::{CheckpointNodes, Ingest, Nodes};
 
 /// What a file's bytes came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(crate) struct ContentWriter<'a> {
     buffer: Vec<u8>,
     start: usize,
     size: u64,
-    hasher: Option<blake3::Hasher>,
+    hasher: Option<FileHasher>,
     only_chunk: Option<Digest>,
 }
 
@@ -53,6 +54,40 @@ impl<'a> ContentWriter<'a> {
         }
     }
 
+    /// A writer that goes on behind `extents`, whose bytes are stored. Those from [`HashState::hashed`] to their end must
+    /// be given to [`ContentWriter::hash_again`] first.
+    pub(crate) fn take_up(
+        ingest: &'a Ingest,
+        chunker: &'a Chunker,
+        extents: ExtentListBuilder,
+        hash: &HashState,
+    ) -> Self {
+        let (size, hasher) = (extents.length(), Some(FileHasher::take_up(hash)));
+        Self { ingest, chunker, extents, buffer: Vec::new(), start: 0, size, hasher, only_chunk: None }
+    }
+
+    /// Takes bytes that are stored and not hashed.
+    pub(crate) fn hash_again(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+    }
+
+    /// Takes a hole that is stored and not hashed.
+    pub(crate) fn hash_hole_again(&mut self, length: u64) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update_zeros(length);
+        }
+    }
+
+    /// How far the file is stored: its extents, the end of the last, and the hash; `None` before the first chunk's end.
+    /// The list's nodes are offered for a checkpoint.
+    pub(crate) fn so_far(&self) -> Result<Option<(Extents, u64, HashState)>> {
+        let Some(hasher) = self.hasher.as_ref().filter(|_| self.size > 0) else { return Ok(None) };
+        let extents = self.extents.clone().finish(&mut CheckpointNodes(self.ingest))?;
+        Ok(Some((extents, self.size, hasher.state())))
+    }
+
     /// Takes the next bytes.
     ///
     /// They are cut only once there are enough to hold a cut for certain. Looking for one earlier would begin at the
@@ -70,7 +105,7 @@ impl<'a> ContentWriter<'a> {
         self.cut(1, true)?;
         self.start_hashing();
         if let Some(hasher) = &mut self.hasher {
-            hash_zeros(hasher, length);
+            hasher.update_zeros(length);
         }
         self.size += length;
         self.extents.push(Extent::Hole { length }, &mut Nodes(self.ingest))
@@ -84,7 +119,7 @@ impl<'a> ContentWriter<'a> {
         self.cut(1, true)?;
         let digest = match (self.only_chunk, self.hasher) {
             (Some(digest), _) => digest,
-            (None, Some(hasher)) => Digest(*hasher.finalize().as_bytes()),
+            (None, Some(hasher)) => hasher.finish(),
             (None, None) => Digest::of(&[]),
         };
         let extents = self.extents.finish(&mut Nodes(self.ingest))?;
@@ -111,7 +146,7 @@ impl<'a> ContentWriter<'a> {
     }
 
     fn start_hashing(&mut self) {
-        self.hasher.get_or_insert_with(blake3::Hasher::new);
+        self.hasher.get_or_insert_with(FileHasher::new);
     }
 
     /// Cuts chunks off while at least `pending_min` bytes wait.

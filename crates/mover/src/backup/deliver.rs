@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use shudao_vault::id::{SegmentId, Timestamp};
 use shudao_vault::keys::KeyRing;
 use shudao_vault::roots::Roots;
-use shudao_vault::session::Session;
 use shudao_vault::snapshot::{Contents, Counts, TreeRoot, UNREAD_MAX, Unread, UnreadKind, UnreadList};
 use shudao_vault::tree::TreeSummary;
 use shudao_vault::vault::Vault;
@@ -18,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::course::{self, Closing};
 use super::run::{Sealed, Stage};
+use super::take_up::Begun;
 use super::{
     BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind, ReplicaOutcome,
 };
@@ -61,21 +61,22 @@ impl Run<'_> {
         mut self,
         vault: &mut Vault,
         stage: Stage,
-        session: &Session,
-        first: usize,
+        begun: &Begun,
     ) -> Result<BackupSummary, BackupError> {
+        let session = &begun.session;
         let (ring, siblings, index) =
             (Arc::clone(vault.ring()), vault.siblings().clone(), Arc::clone(vault.index()));
-        let segments = vault.segments_live();
+        // What was adopted is in the index and in no log: each replica finds out what it lacks of it, and names it.
+        let segments = [vault.segments_live(), begun.adopted.clone()].concat();
         let (replicas, _) = vault.replicas_mut();
         let objects = replicas.iter().map(|replica| replica.objects().clone()).collect();
-        let fanout = Fanout::new(objects, session.id, &self.options.fanout);
+        let fanout = Fanout::new(objects, session.id, &self.options.fanout).onto(&begun.shelf);
         *lock(&self.progress.replicas) = fanout.progress();
         let (closing, closed) = watch::channel(None);
         let kept = stage.ingest.clone();
         let shared = course::Shared {
             session,
-            first,
+            first: begun.first,
             ring: &ring,
             siblings: &siblings,
             index: &index,

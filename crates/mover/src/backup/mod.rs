@@ -11,19 +11,27 @@
 //! in the vault before the one commit at the end.
 
 mod assemble;
+mod beside;
+mod checkpoint;
 mod content;
 mod course;
 mod deliver;
+mod file_hash;
+mod journal;
 mod lock;
 mod pump;
+mod read;
 #[cfg(test)]
 mod replica_tests;
+mod reuse;
 mod run;
 mod stream;
 #[cfg(test)]
 mod sync_tests;
+mod take_up;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -31,10 +39,12 @@ use std::sync::{Arc, Mutex};
 
 use shudao_vault::entry::TreePath;
 use shudao_vault::frame::Compression;
-use shudao_vault::id::SnapshotId;
+use shudao_vault::id::{SessionId, SnapshotId};
 
+pub use journal::{Journal, Leftover, decode as decode_journal};
 pub use lock::SourceLock;
 pub use run::backup;
+pub use take_up::ResumeOptions;
 
 use crate::fanout::{FanoutOptions, LaneProgress};
 use crate::source::command::CommandError;
@@ -75,6 +85,21 @@ pub struct BackupOptions {
     pub program: String,
     /// How to deal with replicas of different speed.
     pub fanout: FanoutOptions,
+    /// How to go on after an interruption.
+    pub resume: ResumeOptions,
+}
+
+/// What a backup took up from an interrupted session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// That session; this run's own where it went on under it.
+    pub session: SessionId,
+    /// Files that were not read, or not from their start, because that session had read them.
+    pub files: u64,
+    /// Their bytes that were not read again.
+    pub bytes: u64,
+    /// Stored bytes of the packs that it had put and that were not put again.
+    pub bytes_stored: u64,
 }
 
 /// What a backup did.
@@ -104,6 +129,10 @@ pub struct BackupSummary {
     pub manifest_root: [u8; 32],
     /// The content root.
     pub content_root: [u8; 32],
+    /// What was taken up from an interrupted session.
+    pub resumed: Option<Resumed>,
+    /// For people: what went wrong without harm to the snapshot, such as a checkpoint that could not be read.
+    pub notes: Vec<String>,
     /// How it ended on each of the vault's opened replicas; empty on a dry run.
     pub replicas: Vec<ReplicaOutcome>,
 }
@@ -195,12 +224,25 @@ pub struct BackupProgress {
     pub bytes_estimated: AtomicU64,
     /// What the ingest has stored.
     pub stored: Arc<crate::ingest::IngestCounters>,
+    /// What was not read again.
+    pub resumed: ResumedCounters,
+    /// Checkpoints made.
+    pub checkpoints: AtomicU64,
     /// Each replica's part, once the run has begun.
     pub replicas: Mutex<Vec<Arc<LaneProgress>>>,
     /// The path worked on.
     pub current: Mutex<String>,
     /// Set from outside to stop.
     pub stop: Arc<AtomicBool>,
+}
+
+/// What a run need not read because an interrupted session had.
+#[derive(Debug, Default)]
+pub struct ResumedCounters {
+    /// Files, in whole or up to some place.
+    pub files: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
 }
 
 /// Why a backup ended without a snapshot.

@@ -1,38 +1,38 @@
 //! The run of a backup: begin, the pipeline's threads; what they make is for `deliver`.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
-use shudao_vault::id::{SnapshotId, Timestamp};
+use crossbeam_channel::{Sender, bounded};
+use shudao_vault::id::Timestamp;
 use shudao_vault::pack::PACK_BYTES_TARGET;
 use shudao_vault::reader::Reader;
-use shudao_vault::session::Session;
+use shudao_vault::resume::PartialTree;
 use shudao_vault::suite::Secret;
-use shudao_vault::tree::{EntryStream, TreeBuilder, TreeSummary};
+use shudao_vault::tree::{TreeBuilder, TreeSummary};
 use shudao_vault::vault::Vault;
 use shudao_vault::{Error, Kind};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::assemble::Assembler;
-use super::content::ContentWriter;
+use super::beside::Beside;
+use super::checkpoint::{Checkpointer, Log};
 use super::deliver::{Run, Work};
-use super::pump::{Outcome, Pump, ReadJob, problem_of};
+use super::pump::{Pump, ReadJob, Slot};
+use super::read::FileReader;
+use super::reuse::Reuse;
+use super::take_up::{self, Begun};
+use super::unfinished::Unfinished;
 use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary};
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext};
 use crate::lane::Parcel;
-use crate::source::{self, Found, FoundNode, Piece, ScanOptions, UnreadKind as Unreadable, scan};
+use crate::source::{self, ScanOptions, scan};
 
 /// Slots between pump and assembler, and so also files opened or waiting.
 const SLOTS_MAX: usize = 512;
-/// Bytes read from a file at a time.
-const READ_BYTES: usize = 1 << 20;
-/// How often a file that changes under our eyes is read before it is stored as read.
-const READS_MAX: usize = 3;
 
 /// Backs up a source. `clock` gives the time to sign.
 ///
@@ -49,22 +49,22 @@ pub async fn backup(
     let source = vault.ring().source_id(&options.source_name);
     let store = vault.replica().store().clone();
     let bytes_before = store.usage().bytes_written;
-    let session = if options.dry_run {
-        None
-    } else {
-        let (replicas, ring) = vault.replicas_mut();
-        Some(Session::begin(replicas, ring, source, started).await?)
+    let begun = match options.dry_run {
+        true => None,
+        false => Some(take_up::begin(vault, &options.resume, source, started).await?),
     };
-    // Another run may have committed since the vault was opened: the parent must be found in the index.
-    vault.refresh().await?;
-    let parent = match &session {
-        Some((session, _)) => session.parent,
-        None => vault.latest(&source),
-    };
-    let stage = Stage::prepare(vault, &options, parent, progress).await?;
+    if begun.is_none() {
+        vault.refresh().await?;
+    }
+    let stage = Stage::prepare(vault, &options, begun.as_ref(), progress).await?;
+    let parent = begun.as_ref().map_or_else(|| vault.latest(&source), |begun| begun.session.parent);
     let run = Run { options, progress, clock, started };
-    let mut summary = match session {
-        Some((session, first)) => run.store(vault, stage, &session, first).await?,
+    let mut summary = match begun {
+        Some(begun) => {
+            let mut summary = run.store(vault, stage, &begun).await?;
+            begun.tell(progress, &mut summary);
+            summary
+        }
         None => run.count(stage).await?,
     };
     summary.parent = parent;
@@ -90,6 +90,10 @@ pub(super) struct Stage {
     profile: Profile,
     parent: Option<(shudao_vault::id::Digest, u8)>,
     rescan: bool,
+    /// Trees of interrupted sessions, by ascending last path.
+    earlier: Vec<PartialTree>,
+    unfinished: Unfinished,
+    checkpoints: Option<Log>,
     progress: Arc<BackupProgress>,
 }
 
@@ -97,7 +101,7 @@ impl Stage {
     async fn prepare(
         vault: &Vault,
         options: &BackupOptions,
-        parent: Option<SnapshotId>,
+        begun: Option<&Begun>,
         progress: &Arc<BackupProgress>,
     ) -> Result<Self, BackupError> {
         let ring = vault.ring();
@@ -108,6 +112,10 @@ impl Stage {
         let profile = Profile::in_force(&config.profiles).map_err(|error| {
             Error::new(Kind::Unsupported, "cut by the vault's chunker profile").because(error)
         })?;
+        let parent = match begun {
+            Some(begun) => begun.session.parent,
+            None => vault.latest(&ring.source_id(&options.source_name)),
+        };
         let parent = match parent {
             // A parent that cannot be opened costs reading everything again, and nothing else.
             Some(parent) => vault.snapshot(&parent).await.ok(),
@@ -119,19 +127,22 @@ impl Stage {
         if let Some(parent) = &parent {
             progress.bytes_estimated.store(parent.contents.counts.bytes, Ordering::Relaxed);
         }
+        let adopted = begun.map(|begun| begun.adopted.clone()).unwrap_or_default();
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
-            reliance: vault.reliance(),
+            reliance: vault.reliance().and(adopted),
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
             dry_run: options.dry_run,
+            journal: begun.and_then(|begun| begun.journal.clone()),
         };
         let (ingest, queue) = Ingest::new(context, Arc::clone(&progress.stored));
         let (paths, one_file_system) = match &options.source {
             BackupSource::Tree(scan) => (paths_of(scan), scan.one_file_system),
             BackupSource::Command { .. } => (Vec::new(), false),
         };
+        let earlier = begun.map(|begun| begun.earlier.clone()).unwrap_or_default();
         Ok(Self {
             ingest: Sealed { ingest: Arc::new(ingest), paths, one_file_system },
             queue,
@@ -141,6 +152,9 @@ impl Stage {
             profile,
             parent: parent.map(|parent| (parent.contents.tree.digest, parent.contents.tree.level)),
             rescan: options.rescan,
+            earlier: earlier.trees,
+            unfinished: Unfinished::new(options.resume.file_bytes_min, earlier.files),
+            checkpoints: begun.map(|begun| begun.log(vault, &options.resume)),
             progress: Arc::clone(progress),
         })
     }
@@ -180,7 +194,7 @@ impl Stage {
             let sealers: Vec<_> =
                 (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs))).collect();
             let built = match source {
-                BackupSource::Tree(options) => self.tree(options, threads, runtime),
+                BackupSource::Tree(options) => self.tree(options, threads, &Ends { packs, runtime }),
                 BackupSource::Command { name, words } => super::stream::store(&self.parts(), name, &words),
             };
             // Closing lets the sealers end; it must happen whatever became of the tree.
@@ -208,38 +222,36 @@ impl Stage {
         &self,
         options: ScanOptions,
         threads: usize,
-        runtime: &Handle,
+        ends: &Ends<'_>,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
         let (jobs, todo) = bounded::<ReadJob>(2 * threads);
         let (slots, arriving) = bounded(SLOTS_MAX);
         let scan = scan(options)?;
         let ingest = &*self.ingest.ingest;
-        let parent =
-            self.parent.map(|(root, level)| EntryStream::open(Arc::clone(&self.reader), root, level));
+        let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));
+        let checkpointing = self.checkpointer(&assembler, ends);
+        let ((end, ending), done) = (bounded::<()>(0), AtomicBool::new(false));
         thread::scope(|scope| {
             for _ in 0..threads {
                 let todo = todo.clone();
-                scope.spawn(move || self.read_jobs(&todo));
+                scope.spawn(move || self.file_reader(ends).run(&todo));
             }
             drop(todo);
-            let pump = Pump {
-                ingest,
-                reader: &self.reader,
-                boundary: &self.boundary,
-                parent,
-                rescan: self.rescan,
-                progress: &self.progress,
-                runtime,
-                jobs,
-                slots,
-                removed: 0,
-            };
+            let pump = self.pump(ends, jobs, slots);
             let pumping = scope.spawn(move || pump.run(scan));
-            let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));
-            let chunker = Chunker::new(&self.profile, &self.gear);
-            let built = assembler.run(&arriving, |found| self.read(found, &chunker, &mut Vec::new()));
+            let done = &done;
+            let checkpointing =
+                checkpointing.map(|checkpointer| scope.spawn(move || checkpointer.run(&ending, done)));
+            let reader = self.file_reader(ends);
+            let built = assembler.run(&arriving, |found| reader.read(found));
             drop(arriving);
-            match pumping.join() {
+            let pumped = pumping.join();
+            done.store(!self.progress.stop.load(Ordering::Relaxed), Ordering::Relaxed);
+            drop(end);
+            if checkpointing.is_some_and(|thread| thread.join().is_err()) {
+                return Err(Error::new(Kind::Bug, "making checkpoints failed by a panic").into());
+            }
+            match pumped {
                 Ok(pumped) => {
                     let removed = pumped?;
                     let (tree, mut summary) = built?;
@@ -251,92 +263,57 @@ impl Stage {
         })
     }
 
-    /// Body of a reading thread.
-    fn read_jobs(&self, todo: &Receiver<ReadJob>) {
-        let chunker = Chunker::new(&self.profile, &self.gear);
-        let mut buffer = vec![0; READ_BYTES];
-        while let Ok(job) = todo.recv() {
-            match self.read(&job.found, &chunker, &mut buffer) {
-                // The assembler is gone only after it recorded why.
-                Ok(outcome) => drop(job.outcome.send(outcome)),
-                Err(BackupError::Vault(error)) => self.ingest.ingest.fail(error),
-                Err(_) => {}
-            }
+    fn pump<'a>(&'a self, ends: &Ends<'a>, jobs: Sender<ReadJob>, slots: Sender<Slot>) -> Pump<'a> {
+        let beside = |root| Beside::new(&self.reader, root, ends.runtime);
+        Pump {
+            reuse: self.reuse(ends),
+            parent: beside(self.parent),
+            earlier: self.earlier.iter().map(|tree| beside(Some((tree.root, tree.level)))).collect(),
+            rescan: self.rescan,
+            progress: &self.progress,
+            jobs,
+            slots,
         }
     }
 
-    /// Reads a file, again if it changed meanwhile. What was found may be older than what is read: it is then looked at
-    /// again, so that the entry's times belong to the bytes.
-    fn read(
-        &self,
-        found: &Arc<Found>,
-        chunker: &Chunker,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Outcome, BackupError> {
-        buffer.resize(READ_BYTES, 0);
-        let mut found = Arc::clone(found);
-        for attempt in 1..=READS_MAX {
-            let mut writer = ContentWriter::new(&self.ingest.ingest, chunker, &self.boundary);
-            let is_last = attempt == READS_MAX;
-            let stable = match self.read_once(&found, &mut writer, buffer, is_last)? {
-                Ok(stable) => stable,
-                Err(unread) if unread.kind == Unreadable::Replaced && !is_last => false,
-                Err(unread) => return Ok(unreadable(&found, &unread)),
-            };
-            if stable || is_last {
-                return Ok(Outcome::Content { found, content: writer.finish()?, torn: !stable });
-            }
-            found = match found.look_again() {
-                Ok(again) if matches!(again.node, FoundNode::File { .. }) => Arc::new(again),
-                Ok(_) => {
-                    let what = io::Error::other("something that is no file took its place while it was read");
-                    let unread = source::Unread { kind: Unreadable::Replaced, error: what };
-                    return Ok(unreadable(&found, &unread));
-                }
-                Err(unread) => return Ok(unreadable(&found, &unread)),
-            };
+    fn file_reader<'a>(&'a self, ends: &Ends<'a>) -> FileReader<'a> {
+        FileReader {
+            reuse: self.reuse(ends),
+            chunker: Chunker::new(&self.profile, &self.gear),
+            progress: &self.progress,
+            unfinished: &self.unfinished,
+            rescan: self.rescan,
         }
-        Err(Error::new(Kind::Bug, "a file was read more often than allowed").into())
     }
 
-    /// Reads a file once. The inner result is whether it is still what was found, or why it could not be read. A file
-    /// that is not what was found when it is opened need not be read, because it will be found again; the last time
-    /// it is read all the same, so that a file that never rests is stored as it was read.
-    fn read_once(
-        &self,
-        found: &Found,
-        writer: &mut ContentWriter<'_>,
-        buffer: &mut [u8],
-        is_last: bool,
-    ) -> Result<Result<bool, source::Unread>, BackupError> {
-        let mut file = match found.open() {
-            Ok(file) => file,
-            Err(unread) => return Ok(Err(unread)),
-        };
-        if file.fingerprint() != found.fingerprint() && !is_last {
-            return Ok(Ok(false));
+    fn reuse<'a>(&'a self, ends: &Ends<'a>) -> Reuse<'a> {
+        Reuse {
+            ingest: &self.ingest.ingest,
+            reader: &self.reader,
+            boundary: &self.boundary,
+            runtime: ends.runtime,
         }
-        loop {
-            if self.progress.stop.load(Ordering::Relaxed) {
-                return Err(BackupError::Interrupted);
-            }
-            match file.next_piece(buffer) {
-                Ok(Piece::End) => break,
-                Ok(Piece::Shrunk) => return Ok(Ok(false)),
-                Ok(Piece::Data(length)) => {
-                    self.progress.bytes_read.fetch_add(length as u64, Ordering::Relaxed);
-                    writer.data(&buffer[..length])?;
-                }
-                Ok(Piece::Hole(length)) => writer.hole(length)?,
-                Err(error) => return Ok(Err(error.into())),
-            }
-        }
-        Ok(file.fingerprint_now().map(|now| now == found.fingerprint()).map_err(source::Unread::from))
+    }
+
+    fn checkpointer<'a>(&'a self, assembler: &Assembler<'a>, ends: &Ends<'a>) -> Option<Checkpointer<'a>> {
+        self.checkpoints.as_ref().map(|log| Checkpointer {
+            log,
+            place: log.place,
+            ingest: &self.ingest.ingest,
+            tree: assembler.tree(),
+            unfinished: &self.unfinished,
+            progress: &self.progress,
+            packs: ends.packs,
+            runtime: ends.runtime,
+        })
     }
 }
 
-fn unreadable(found: &Found, unread: &source::Unread) -> Outcome {
-    Outcome::Problem(problem_of(found.path.clone(), unread.kind, &unread.error))
+/// Where packs go, and what drives the store.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    packs: &'a mpsc::Sender<Parcel>,
+    runtime: &'a Handle,
 }
 
 /// The paths as the snapshot has them: absolute, so that they mean the same wherever they are read.

@@ -17,6 +17,8 @@ use shudao_vault::{Kind, entry::Entry, id::Timestamp};
 
 use super::*;
 
+mod resume;
+
 fn word(word: &str) -> Lock<'_> {
     Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
 }
@@ -58,6 +60,7 @@ pub(super) fn options(root: &Path, spill: &tempfile::TempDir) -> BackupOptions {
         dry_run: false,
         program: "test".to_owned(),
         fanout: FanoutOptions::default(),
+        resume: ResumeOptions::default(),
     }
 }
 

@@ -18,7 +18,7 @@
 mod schedule;
 mod spool;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,17 +27,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use shudao_vault::id::{ObjectId, SegmentId, SessionId};
+use shudao_vault::id::{ObjectId, PackId, SegmentId, SessionId};
 use shudao_vault::keys::KeyRing;
 use shudao_vault::name::Name;
 use shudao_vault::objects::Objects;
+use shudao_vault::pack::PackEnds;
+use shudao_vault::resume::{PackMark, SharedShelf};
 use shudao_vault::segment::{FinishedSegment, SegmentBuilder};
 use shudao_vault::{Error, Kind, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::ingest::lock;
-use crate::lane::{Berth, Parcel};
+use crate::lane::{Parcel, Receipt};
 use schedule::{Number, Order, Schedule};
 use spool::{Spool, SpoolFile};
 
@@ -87,6 +89,8 @@ pub(crate) struct Fanout {
     holds: Mutex<HashMap<Number, Hold>>,
     spool: Option<Spool>,
     patience: Duration,
+    /// Tells what some replica has acknowledged.
+    shelf: SharedShelf,
     /// Counts changes of the schedule, for those who wait for one.
     changes: watch::Sender<u64>,
 }
@@ -107,8 +111,16 @@ enum Health {
 
 /// Where a piece's bytes are.
 enum Hold {
-    Memory { bytes: Bytes, berth: Option<Berth> },
+    Memory { bytes: Bytes, arrival: Option<Arrival> },
     Spool(Arc<SpoolFile>),
+}
+
+/// What is to be done when a piece is safe.
+enum Arrival {
+    /// The pipeline gets its memory back, and checkpoints may name the pack.
+    Pack(Receipt, PackMark),
+    /// Checkpoints name the segment and no longer its packs.
+    Segment(SegmentId, BTreeSet<PackId>),
 }
 
 impl Fanout {
@@ -128,8 +140,16 @@ impl Fanout {
             spool: spool.and_then(|parent| Spool::open(parent, session).ok()),
             // A store alone has tried often enough by itself.
             patience: if is_alone { Duration::ZERO } else { options.patience },
+            shelf: SharedShelf::default(),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// The same, which tells on `shelf` what some replica has acknowledged.
+    #[must_use]
+    pub(crate) fn onto(mut self, shelf: &SharedShelf) -> Self {
+        self.shelf = Arc::clone(shelf);
+        self
     }
 
     /// Each replica's counters.
@@ -137,13 +157,13 @@ impl Fanout {
         self.lanes.iter().map(|lane| Arc::clone(&lane.progress)).collect()
     }
 
-    fn hand_over(&self, name: Name, bytes: Bytes, order: Order, berth: Option<Berth>) {
+    fn hand_over(&self, name: Name, bytes: Bytes, order: Order, arrival: Arrival) {
         let size = bytes.len() as u64;
         {
             // The hold is there before a carrier can ask for it.
             let mut schedule = lock(&self.schedule);
             let number = schedule.hand_over(name, size, order);
-            lock(&self.holds).insert(number, Hold::Memory { bytes, berth });
+            lock(&self.holds).insert(number, Hold::Memory { bytes, arrival: Some(arrival) });
         }
         for lane in &self.lanes {
             lane.progress.bytes_waiting.fetch_add(size, Ordering::Relaxed);
@@ -229,9 +249,13 @@ impl Fanout {
         this.progress.bytes_stored.fetch_add(size, Ordering::Relaxed);
         this.progress.bytes_waiting.fetch_sub(size, Ordering::Relaxed);
         self.recover(lane);
-        lock(&self.schedule).acknowledge(lane, number);
+        // What a replica has that lacks other things sets no pace: its memory is given back when a complete one has it.
+        let is_safe = lock(&self.schedule).acknowledge(lane, number);
+        if is_safe {
+            self.arrived(number);
+        }
         self.forget_unwanted();
-        self.make_way(number).await;
+        self.make_way().await;
         self.changed();
         Ok(())
     }
@@ -247,11 +271,24 @@ impl Fanout {
         tokio::task::spawn_blocking(move || file.read()).await.ok()?
     }
 
-    /// After a piece became safe: gives its place in the pipeline's memory back, and puts aside what is too much.
-    async fn make_way(&self, number: Number) {
-        if let Some(Hold::Memory { berth, .. }) = lock(&self.holds).get_mut(&number) {
-            drop(berth.take());
+    /// Takes note that a piece is safe.
+    fn arrived(&self, number: Number) {
+        let arrival = match lock(&self.holds).get_mut(&number) {
+            Some(Hold::Memory { arrival, .. }) => arrival.take(),
+            Some(Hold::Spool(_)) | None => None,
+        };
+        match arrival {
+            Some(Arrival::Pack(receipt, mark)) => {
+                lock(&self.shelf).packs.push(mark);
+                receipt.sign();
+            }
+            Some(Arrival::Segment(id, packs)) => lock(&self.shelf).take_in(id, &packs),
+            None => {}
         }
+    }
+
+    /// After a piece became safe: puts aside what is too much.
+    async fn make_way(&self) {
         loop {
             let Some(number) = lock(&self.schedule).overflow(LINGERING_MAX) else { return };
             let (name, _) = lock(&self.schedule).names()[number as usize];
@@ -364,6 +401,7 @@ impl Fanout {
 /// Takes finished packs, makes segments of them, and hands both to all replicas.
 pub(crate) struct Intake<'a> {
     fanout: &'a Fanout,
+    ring: &'a KeyRing,
     builder: SegmentBuilder<'a>,
     segments: Vec<SegmentId>,
 }
@@ -371,7 +409,7 @@ pub(crate) struct Intake<'a> {
 impl<'a> Intake<'a> {
     /// An intake whose segments the ring's holder signs.
     pub(crate) fn new(fanout: &'a Fanout, ring: &'a KeyRing) -> Self {
-        Self { fanout, builder: SegmentBuilder::new(ring), segments: Vec::new() }
+        Self { fanout, ring, builder: SegmentBuilder::new(ring), segments: Vec::new() }
     }
 
     /// Hands a pack over, and a segment when enough have gathered.
@@ -382,8 +420,10 @@ impl<'a> Intake<'a> {
         if !self.fanout.can_finish() {
             return Err(stopped());
         }
-        let (pack, berth) = parcel.into_parts();
-        self.fanout.hand_over(Name::pack(pack.pack().id), pack.bytes, Order::Free, Some(berth));
+        let (pack, receipt) = parcel.into_parts();
+        let digest = PackEnds::of(&pack, self.ring.vault)?.digest();
+        let arrival = Arrival::Pack(receipt, PackMark { pack: pack.pack(), digest });
+        self.fanout.hand_over(Name::pack(pack.pack().id), pack.bytes, Order::Free, arrival);
         let segment = self.builder.add_pack(pack.contents)?;
         segment.into_iter().for_each(|segment| self.put(segment));
         Ok(())
@@ -391,7 +431,9 @@ impl<'a> Intake<'a> {
 
     fn put(&mut self, segment: FinishedSegment) {
         let id = segment.id();
-        self.fanout.hand_over(Name::index(id), segment.bytes, Order::AfterAllBefore, None);
+        let packs = segment.segment.clear.packs.iter().map(|pack| pack.id).collect();
+        let arrival = Arrival::Segment(id, packs);
+        self.fanout.hand_over(Name::index(id), segment.bytes, Order::AfterAllBefore, arrival);
         self.segments.push(id);
     }
 

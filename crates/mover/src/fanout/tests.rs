@@ -22,11 +22,17 @@ struct Bench {
 fn bench(options: &FanoutOptions) -> Bench {
     let first = Store::memory();
     let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
-    let (second, faults) =
-        Store::memory().with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
+    let (second, faults) = Store::memory()
+        .with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
     let objects = vec![Objects::new(first.clone()), Objects::new(second.clone())];
     let fanout = Fanout::new(objects, SessionId([1; 16]), options);
     Bench { stores: [first, second], faults, fanout, began: Instant::now() }
+}
+
+/// Hands a piece over that may go out at any time and whose arrival means nothing.
+fn offer(fanout: &Fanout, bytes: Bytes) {
+    let id = PackId::of(&bytes);
+    fanout.hand_over(Name::pack(id), bytes, Order::Free, Arrival::Segment(id, BTreeSet::new()));
 }
 
 fn options(spool: Option<PathBuf>) -> FanoutOptions {
@@ -37,7 +43,7 @@ impl Bench {
     fn hand_over(&self, pieces: std::ops::Range<u64>) {
         for n in pieces {
             let bytes = Bytes::from(n.to_le_bytes().to_vec());
-            self.fanout.hand_over(Name::pack(PackId::of(&bytes)), bytes, Order::Free, None);
+            offer(&self.fanout, bytes);
         }
     }
 
@@ -167,12 +173,12 @@ async fn a_run_that_is_abandoned_ends_at_once_and_says_that_something_else_was_t
 #[tokio::test(start_paused = true)]
 async fn one_replica_alone_is_not_waited_for_beyond_what_its_store_does() {
     let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
-    let (store, faults) =
-        Store::memory().with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
+    let (store, faults) = Store::memory()
+        .with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
     faults.refuse_for(Duration::from_secs(3600));
     let fanout = Fanout::new(vec![Objects::new(store)], SessionId([1; 16]), &options(None));
     let bytes = Bytes::from_static(b"piece");
-    fanout.hand_over(Name::pack(PackId::of(&bytes)), bytes, Order::Free, None);
+    offer(&fanout, bytes);
     let began = Instant::now();
     assert_eq!(fanout.carry(0).await.unwrap_err().kind(), Kind::Unavailable);
     assert!(began.elapsed() < Duration::from_secs(1));

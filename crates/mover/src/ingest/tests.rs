@@ -16,6 +16,7 @@ fn ingest_of(ring: &KeyRing, pack_bytes_target: usize) -> (Ingest, SealQueue) {
         compression: Compression::Fast,
         pack_bytes_target,
         dry_run: false,
+        journal: None,
     };
     Ingest::new(context, Arc::default())
 }

@@ -31,7 +31,6 @@ pub use extras::{ExtrasPlan, Scope, plan_extras, remove_extras};
 pub use filter::Filter;
 pub use mark::{Unfinished, unfinished};
 pub use run::restore;
-pub(crate) use write::hash_zeros;
 
 /// What to restore, and how.
 pub struct RestoreOptions {

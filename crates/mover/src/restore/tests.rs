@@ -100,6 +100,7 @@ impl Bench {
             compression: Compression::Stored,
             dry_run: false,
             program: String::new(),
+            resume: Default::default(),
             fanout: crate::fanout::FanoutOptions::default(),
         };
         let progress = Arc::new(BackupProgress::default());

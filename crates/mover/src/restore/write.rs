@@ -202,7 +202,7 @@ pub(super) fn digest_of(file: &File) -> io::Result<Digest> {
 }
 
 /// Feeds `length` zero bytes to a hasher.
-pub(crate) fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
+fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while length > 0 {
         let count = length.min(ZEROS.len() as u64);

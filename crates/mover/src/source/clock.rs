@@ -47,10 +47,27 @@ pub fn is_settled(ctime: FileTime, clock: Clock) -> bool {
 /// The clocks of the file systems that a scan meets, by device.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
+    ahead_seconds: i64,
     readings: HashMap<u64, (Instant, Clock)>,
 }
 
+impl Clock {
+    fn ahead_by(self, seconds: i64) -> Self {
+        let ahead = |now: FileTime| FileTime { seconds: now.seconds.saturating_add(seconds), ..now };
+        match self {
+            Self::Probed(now) => Self::Probed(ahead(now)),
+            Self::Local(now) => Self::Local(ahead(now)),
+            Self::Remote(now) => Self::Remote(ahead(now)),
+        }
+    }
+}
+
 impl Clocks {
+    /// Clocks that are taken to be so far ahead.
+    pub(super) fn ahead(seconds: i64) -> Self {
+        Self { ahead_seconds: seconds, ..Self::default() }
+    }
+
     /// The clock of the file system that holds `directory`, at most a second old.
     pub(super) fn read(&mut self, directory: impl AsFd, device: u64) -> Clock {
         let now = Instant::now();
@@ -59,7 +76,7 @@ impl Clocks {
         {
             return *clock;
         }
-        let clock = read(directory);
+        let clock = read(directory).ahead_by(self.ahead_seconds);
         self.readings.insert(device, (now, clock));
         clock
     }

@@ -91,6 +91,12 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Goes on at `position`, which lies in data or is where a hole or the data behind it begins.
+    pub fn seek(&mut self, position: u64) {
+        self.data_end = known_data_end(&self.opened);
+        (self.position, self.released) = (position, position);
+    }
+
     /// The next piece. `buffer` must not be empty; data fills it as far as one read does.
     pub fn next_piece(&mut self, buffer: &mut [u8]) -> io::Result<Piece> {
         if self.position >= self.opened.size {

@@ -45,6 +45,9 @@ pub struct ScanOptions {
     pub spill_directory: PathBuf,
     /// How many directories may be open at a time.
     pub open_directories_max: usize,
+    /// By how many seconds the file systems' clocks are taken to be ahead: 0. A test that cannot wait until what it has
+    /// just written is settled sets more.
+    pub clock_ahead_seconds: i64,
 }
 
 impl Default for ScanOptions {
@@ -57,6 +60,7 @@ impl Default for ScanOptions {
             names_bytes_max: 64 << 20,
             spill_directory: std::env::temp_dir(),
             open_directories_max: 128,
+            clock_ahead_seconds: 0,
         }
     }
 }
@@ -155,7 +159,7 @@ pub fn scan(options: ScanOptions) -> Result<Scan, ScanError> {
         names_bytes_max: options.names_bytes_max,
         spill_directory: options.spill_directory,
         owners: Arc::new(Owners::load()),
-        clocks: Clocks::default(),
+        clocks: Clocks::ahead(options.clock_ahead_seconds),
         stack: Vec::new(),
         here: TreePath::root(),
         ancestors: HashSet::new(),

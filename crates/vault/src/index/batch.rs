@@ -65,10 +65,21 @@ impl Batch {
     }
 
     pub(super) fn lookup(&self, id: &ChunkId, space: ChunkSpace, found: &mut Vec<Location>) {
-        for ((_, frame, offset), length) in self.chunks.range((*id, 0, 0)..=(*id, u32::MAX, u32::MAX)) {
-            let Some((_, segment)) = self.coverage.of_frame(*frame) else { continue };
-            let chunk = ChunkRecord { id: *id, frame: *frame, offset: *offset, length: *length };
-            Location::collect(&chunk, &self.frames[*frame as usize], segment, space, found);
+        for chunk in self.records_of(id) {
+            let Some((_, segment)) = self.coverage.of_frame(chunk.frame) else { continue };
+            Location::collect(&chunk, &self.frames[chunk.frame as usize], segment, space, found);
         }
+    }
+
+    /// All records of a chunk, dead ones included.
+    pub(super) fn records_of(&self, id: &ChunkId) -> impl Iterator<Item = ChunkRecord> + '_ {
+        let id = *id;
+        let records = self.chunks.range((id, 0, 0)..=(id, u32::MAX, u32::MAX));
+        records.map(move |((_, frame, offset), length)| ChunkRecord {
+            id,
+            frame: *frame,
+            offset: *offset,
+            length: *length,
+        })
     }
 }

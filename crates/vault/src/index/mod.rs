@@ -10,6 +10,7 @@ mod batch;
 mod coverage;
 mod directory;
 mod filter;
+mod marks;
 mod page_cache;
 mod record;
 mod run;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use batch::Batch;
 use coverage::Covered;
 use directory::CacheDirectory;
+pub use marks::{Mark, Marks, PackUsage};
 use page_cache::PageCache;
 use record::{ChunkRecord, FrameRecord};
 use run::Run;
@@ -107,6 +109,8 @@ pub struct IndexedPack {
     pub pack: PackRef,
     /// Who signed the segment: the index answers for all of the pack as far as that author is believed.
     pub author: WriterId,
+    /// That segment.
+    pub segment: SegmentId,
 }
 
 /// Where chunks lie, for one vault.
@@ -254,8 +258,8 @@ impl Index {
     pub fn packs(&self) -> impl Iterator<Item = Result<IndexedPack>> + '_ {
         self.pieces().flat_map(|piece| {
             piece.live().flat_map(move |(ordinal, segment)| {
-                let author = segment.author;
-                piece.packs(ordinal).map(move |pack| pack.map(|pack| IndexedPack { pack, author }))
+                let (author, segment) = (segment.author, segment.id);
+                piece.packs(ordinal).map(move |pack| pack.map(|pack| IndexedPack { pack, author, segment }))
             })
         })
     }

@@ -178,6 +178,11 @@ impl Run {
         Ok(Self { path, file, number, counts, coverage, fences, filter, damaged: AtomicBool::new(false) })
     }
 
+    /// How many records it has.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -221,6 +226,16 @@ impl Run {
         cache: &PageCache,
         found: &mut Vec<Location>,
     ) -> Result<()> {
+        self.records_of(id, cache, &mut |_, chunk| self.locate(&chunk, space, cache, found))
+    }
+
+    /// Hands out all records of a chunk with their ordinals, dead ones included.
+    pub(super) fn records_of(
+        &self,
+        id: &ChunkId,
+        cache: &PageCache,
+        each: &mut impl FnMut(u64, ChunkRecord) -> Result<()>,
+    ) -> Result<()> {
         let key = prefix(id);
         if !self.filter.may_contain(key) {
             return Ok(());
@@ -236,8 +251,7 @@ impl Run {
             let id_at = |slot: usize| &page[slot * ChunkRecord::BYTES..][..ChunkId::LEN];
             let mut slot = partition_point(records, |slot| id_at(slot) < id.0.as_slice());
             while slot < records && id_at(slot) == id.0 {
-                let chunk = ChunkRecord::in_page(page.as_slice(), slot)?;
-                self.locate(&chunk, space, cache, found)?;
+                each(before + slot as u64, ChunkRecord::in_page(page.as_slice(), slot)?)?;
                 slot += 1;
             }
         }

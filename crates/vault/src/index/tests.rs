@@ -93,7 +93,11 @@ fn assert_answers(index: &Index, live: &[&Segment], names: impl IntoIterator<Ite
     let mut wanted: Vec<_> = live
         .iter()
         .flat_map(|segment| {
-            segment.clear.packs.iter().map(|pack| IndexedPack { pack: *pack, author: segment.clear.author })
+            segment.clear.packs.iter().map(|pack| IndexedPack {
+                pack: *pack,
+                author: segment.clear.author,
+                segment: segment.clear.id,
+            })
         })
         .collect();
     packs.sort_unstable();

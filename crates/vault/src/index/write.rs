@@ -29,7 +29,7 @@ pub(super) enum Piece<'a> {
 type Stream<'a, R> = Box<dyn Iterator<Item = Result<R>> + 'a>;
 
 impl<'a> Piece<'a> {
-    fn coverage(self) -> &'a Coverage {
+    pub(super) fn coverage(self) -> &'a Coverage {
         match self {
             Self::Run(run) => &run.coverage,
             Self::Batch(batch) => &batch.coverage,
@@ -43,7 +43,8 @@ impl<'a> Piece<'a> {
         }
     }
 
-    fn frames(self, segment: usize) -> Stream<'a, FrameRecord> {
+    /// The frames of one of its segments.
+    pub(super) fn frames(self, segment: usize) -> Stream<'a, FrameRecord> {
         let range = self.coverage().frame_range(segment);
         match self {
             Self::Run(run) => Box::new(run.frames(range)),

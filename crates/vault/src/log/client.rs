@@ -77,7 +77,7 @@ pub async fn catch_up(store: &Store, state: &mut State) -> Result<Vec<Void>> {
 /// The bytes of entry `n` as the store holds them. What does not end with its hash is read again until two readings
 /// agree: a line can garble an entry, and a client that folded what the line made of it would chain its next one to bytes
 /// that nobody else has, which no reader could ever pass.
-async fn read_entry(store: &Store, n: u64) -> Result<Bytes> {
+pub(crate) async fn read_entry(store: &Store, n: u64) -> Result<Bytes> {
     let mut bytes = store.read(&log_path(n)).await?;
     for _ in 1..READS_MAX {
         if object::without_trailer(&bytes, "log entry").is_ok() {

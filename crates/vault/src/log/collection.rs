@@ -254,6 +254,7 @@ impl State {
             given_up.push((name, self.collection.swept.insert(name, last)));
             match name.area {
                 Area::Index if self.segments_known.remove(&name.id) => drop(segments.insert(name.id)),
+                // What replaces a pack stays known when the pack is gone: need lists go on naming it.
                 Area::Pack => {
                     self.collection.compacted.remove(&name.id);
                     self.vouched.remove(&name.id);

@@ -306,7 +306,7 @@ impl State {
         &self.segments
     }
 
-    /// Whether a commit has named this segment.
+    /// Whether a commit named this segment, and no sweep has since.
     pub fn is_segment_live(&self, segment: &SegmentId) -> bool {
         self.segments_known.contains(segment)
     }

@@ -203,21 +203,26 @@ impl PackBuilder {
         if self.outstanding.frames > 0 || self.directory.frames.is_empty() {
             return Err(bug(format!("finish a pack: {} frames are missing", self.outstanding.frames)));
         }
-        let name = FrameName { key: &self.directory_key, purpose: Purpose::Directory, counter: COUNTER };
-        let plain = self.directory.encode();
-        let sealed = seal_frame(name, &plain, Compression::Stored, &mut Scratch::new())?;
-        let mut footer = Encoder::new();
-        footer.u64(self.bytes.len() as u64).u32(sealed.len() as u32).raw(END_MAGIC);
-        self.bytes.reserve_exact(sealed.len() + FOOTER_BYTES);
-        self.bytes.extend_from_slice(&sealed);
-        self.bytes.extend_from_slice(footer.as_slice());
+        seal_directory(&self.directory_key, &self.directory, &mut self.bytes)?;
         let (id, size) = (PackId::of(&self.bytes), self.bytes.len() as u64);
         let contents = PackContents::new(id, size, &self.header, self.directory);
         Ok(FinishedPack { contents, bytes: Bytes::from(self.bytes), frame_key: self.frame_key })
     }
 }
 
-fn encode_header(kind: PackKind, keys: &[WrappedKey], ring: &KeyRing) -> Vec<u8> {
+/// Appends the sealed directory and the footer to a pack that ends with its frames.
+pub(super) fn seal_directory(key: &ObjectKey, directory: &Directory, pack: &mut Vec<u8>) -> Result<()> {
+    let name = FrameName { key, purpose: Purpose::Directory, counter: COUNTER };
+    let sealed = seal_frame(name, &directory.encode(), Compression::Stored, &mut Scratch::new())?;
+    let mut footer = Encoder::new();
+    footer.u64(pack.len() as u64).u32(sealed.len() as u32).raw(END_MAGIC);
+    pack.reserve_exact(sealed.len() + FOOTER_BYTES);
+    pack.extend_from_slice(&sealed);
+    pack.extend_from_slice(footer.as_slice());
+    Ok(())
+}
+
+pub(super) fn encode_header(kind: PackKind, keys: &[WrappedKey], ring: &KeyRing) -> Vec<u8> {
     let mut table = Encoder::new();
     table.varint(keys.len() as u64);
     for key in keys {

@@ -1,15 +1,19 @@
 //! Packs: the unit of upload. Frames back to back between a key table and a sealed directory.
 //!
 //! Layout: `docs/format/pack.md`. [`PackBuilder`] writes a pack in memory, [`PackContents`] is what its directory
-//! says, [`PackHeader`] and [`Footer`] find their way in a stored one.
+//! says, [`PackHeader`] and [`Footer`] find their way in a stored one. [`PackCopier`] fills one with sealed frames of others.
 
 mod build;
+mod copy;
 mod directory;
+mod ends;
 
 use std::ops::Range;
 
 pub use build::{FinishedPack, FrameTicket, PackBuilder, SealedFrame};
+pub use copy::{Copied, CopiedPack, CopySource, PackCopier};
 pub use directory::{Directory, DirectoryChunk, DirectoryFrame};
+pub use ends::PackEnds;
 
 use crate::codec::Decoder;
 use crate::error::Result;
@@ -239,6 +243,8 @@ impl PackContents {
     }
 }
 
+#[cfg(test)]
+mod copy_tests;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]

@@ -30,6 +30,9 @@ impl FinishedSegment {
     }
 }
 
+/// A segment ends at this many packs too: until it is put, each checkpoint of its session names them one by one.
+const SEGMENT_PACKS_TARGET: usize = 1024;
+
 /// Collects packs into segments. A pack is always held by one segment as a whole.
 #[derive(Debug)]
 pub struct SegmentBuilder<'a> {
@@ -54,7 +57,7 @@ impl<'a> SegmentBuilder<'a> {
             return Ok(None);
         }
         let added = contents.directory.chunks.len();
-        let full = self.chunks + added > SEGMENT_CHUNKS_TARGET;
+        let full = self.chunks + added > SEGMENT_CHUNKS_TARGET || self.packs.len() >= SEGMENT_PACKS_TARGET;
         let segment = if full { self.end_segment()? } else { None };
         self.chunks += added;
         self.packs.push(contents);

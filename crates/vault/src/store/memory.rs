@@ -97,7 +97,12 @@ impl Memory {
     pub(super) fn list(&self, prefix: &str) -> Vec<Listed> {
         let held = self.held();
         let inside = held.objects.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
-        inside.map(|(path, bytes)| Listed { path: path.clone(), bytes: bytes.len() as u64 }).collect()
+        let listed = |(path, bytes): (&String, &Bytes)| Listed {
+            path: path.clone(),
+            bytes: bytes.len() as u64,
+            modified: None,
+        };
+        inside.map(listed).collect()
     }
 }
 

@@ -44,6 +44,7 @@ pub use probe::Capabilities;
 pub use usage::Usage;
 
 use crate::error::{Error, Kind, Result};
+use crate::id::Timestamp;
 use address::Place;
 use backend::{Backend, Trust};
 use budget::Budget;
@@ -86,6 +87,8 @@ pub struct Listed {
     pub path: String,
     /// Its size.
     pub bytes: u64,
+    /// When it was written, by the store's clock, where the listing says so. Informs and proves nothing.
+    pub modified: Option<Timestamp>,
 }
 
 impl Store {

@@ -3,7 +3,7 @@
 use super::entry_codec::{content_bytes, encode_parts, portable_bytes};
 use super::node::{BRANCH_ITEMS_OVER_LIMIT, Child, OpenNode, Previous, Sums, child_parts};
 use super::{Boundary, NodeSink};
-use crate::entry::Entry;
+use crate::entry::{Entry, TreePath};
 use crate::error::{Error, Kind, Result};
 use crate::id::Digest;
 use crate::roots::RootHasher;
@@ -29,7 +29,7 @@ pub struct TreeSummary {
 }
 
 /// Turns entries in path order into nodes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TreeBuilder {
     boundary: Boundary,
     levels: Vec<Level>,
@@ -39,7 +39,7 @@ pub struct TreeBuilder {
     nodes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Level {
     open: OpenNode,
     /// Whether a node of this level has been put.
@@ -77,6 +77,11 @@ impl TreeBuilder {
             self.close(0, sink)?;
         }
         Ok(())
+    }
+
+    /// The path of the newest entry. A clone that is finished is a tree of everything up to here.
+    pub fn last(&self) -> Option<&TreePath> {
+        self.previous.as_ref().map(Previous::path)
     }
 
     /// Puts the last nodes and returns what the tree is known by.

@@ -330,7 +330,7 @@ fn local_fault(entry: &Entry) -> Option<&'static str> {
 }
 
 /// Appends an extent.
-pub(super) fn encode_extent(extent: &Extent, out: &mut Encoder) {
+pub(crate) fn encode_extent(extent: &Extent, out: &mut Encoder) {
     match extent {
         Extent::Data { digest, length } => out.u8(0).raw(&digest.0).varint(u64::from(*length)),
         Extent::Hole { length } => out.u8(1).varint(*length),
@@ -338,7 +338,7 @@ pub(super) fn encode_extent(extent: &Extent, out: &mut Encoder) {
 }
 
 /// Reads an extent, which is never empty.
-pub(super) fn decode_extent(input: &mut Decoder<'_>) -> Result<Extent> {
+pub(crate) fn decode_extent(input: &mut Decoder<'_>) -> Result<Extent> {
     let extent = match input.u8()? {
         0 => Extent::Data { digest: Digest(input.array()?), length: input.varint_u32()? },
         1 => Extent::Hole { length: input.varint()? },

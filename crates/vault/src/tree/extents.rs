@@ -11,7 +11,7 @@ use crate::suite::Secret;
 const ITEMS_MIN: u64 = 2;
 
 /// Turns extents in logical order into what the entry holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ExtentListBuilder {
     boundary: Boundary,
     /// The whole list while it may still stand in the entry.
@@ -22,7 +22,7 @@ pub struct ExtentListBuilder {
     length: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Level {
     open: OpenListNode,
     /// Whether a node of this level has been put.

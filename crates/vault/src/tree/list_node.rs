@@ -121,7 +121,7 @@ fn decode_child(input: &mut Decoder<'_>) -> Result<ListChild> {
 }
 
 /// A list node that is being filled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OpenListNode {
     items: Encoder,
     count: u64,

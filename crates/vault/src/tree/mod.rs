@@ -99,7 +99,7 @@ fn is_loss(error: &Error) -> bool {
 }
 
 /// Decides where nodes end: a keyed hash of what identifies an item, never of its metadata.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Boundary(Secret);
 
 /// An average leaf has this many entries.

@@ -144,6 +144,10 @@ impl Previous {
         Self { path: entry.path().clone(), is_directory: entry.portable.node == Node::Directory }
     }
 
+    pub(super) fn path(&self) -> &TreePath {
+        &self.path
+    }
+
     /// Whether an entry at `path` may follow: it comes later, and stands in this directory or in one that holds this
     /// entry.
     pub(super) fn allows(&self, path: &TreePath) -> bool {
@@ -266,7 +270,7 @@ impl Items {
 }
 
 /// A node that is being filled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OpenNode {
     items: Encoder,
     first: Option<TreePath>,

@@ -13,9 +13,8 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{NeedListId, ObjectId, PackId, SnapshotId, VaultId, WriterId};
 use crate::index::Index;
 use crate::keys::KeyRing;
-use crate::name::Name;
 use crate::objects::Objects;
-use crate::pack::{Directory, Footer, PREFIX_BYTES, PackContents, PackHeader, tail_range};
+use crate::pack::{PackContents, PackEnds};
 use crate::replica::Replica;
 use crate::replicas::{Failures, Siblings};
 use crate::segment::Segment;
@@ -85,22 +84,7 @@ async fn find_contents(siblings: &Siblings, ring: &KeyRing, id: PackId) -> Resul
 
 /// Reads a pack's header and directory, and nothing else of it.
 async fn read_contents(objects: &Objects, ring: &KeyRing, id: PackId) -> Result<PackContents> {
-    let name = Name::pack(id);
-    let size = objects.readable_size(&name).await?;
-    let size = size.ok_or_else(|| Error::new(Kind::Missing, format!("{name} is missing")))?;
-    let prefix = objects.read_range(&name, 0, size.min(PREFIX_BYTES as u64)).await?;
-    let length = PackHeader::length_from(&prefix, ring.vault)? as u64;
-    let header = PackHeader::decode(&objects.read_range(&name, 0, length.min(size)).await?, ring.vault)?;
-    let range = tail_range(size);
-    let tail = objects.read_range(&name, range.start, range.end - range.start).await?;
-    let footer = Footer::decode(&tail, size)?;
-    let place = footer.directory_range();
-    let sealed = match place.start.checked_sub(range.start) {
-        Some(start) => tail.slice(start as usize..(place.end - range.start) as usize),
-        None => objects.read_range(&name, place.start, place.end - place.start).await?,
-    };
-    let directory = Directory::open(ring, &header, &footer, sealed.to_vec())?;
-    Ok(PackContents::new(id, size, &header, directory))
+    PackEnds::fetch(objects, ring.vault, id).await?.contents(ring)
 }
 
 /// Whether an error speaks of one object, not of the store or of the role.

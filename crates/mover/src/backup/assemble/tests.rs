@@ -21,6 +21,7 @@ fn ingest(ring: &KeyRing) -> Ingest {
         compression: Compression::Fast,
         pack_bytes_target: 1 << 20,
         dry_run: true,
+        journal: None,
     };
     Ingest::new(context, Arc::default()).0
 }
@@ -71,7 +72,7 @@ fn link(
     sender.send(first).ok().unwrap();
     let group_of = |assembler: &Assembler<'_>| assembler.groups.get(&inode).map(|group| group.0.clone());
     let entry = Box::new(entry_of(root, None, &ingest).unwrap());
-    assembler.take(Slot::Ready { entry, group: None, reused: false }, &read_inline).unwrap();
+    assembler.take(Slot::Ready { entry, group: None, read: Read::Nothing }, &read_inline).unwrap();
     assembler
         .take(Slot::Reading { outcome: receiver, group: Some(inode), had_parent: false }, &read_inline)
         .unwrap();

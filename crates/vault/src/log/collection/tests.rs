@@ -174,6 +174,10 @@ fn a_compaction_serves_the_snapshots_that_it_covers_and_no_other() {
     let serving = |number| world.state.serving(&snapshot(number), pack(1).id);
     assert_eq!(serving(1), [pack(10).id].into());
     assert_eq!(serving(2), [pack(1).id].into());
+    world.applies(&keys.keeper, condemn(&[1, 9]), OpKind::Condemn);
+    world.applies(&keys.keeper, sweep(&[1, 9]), OpKind::Sweep);
+    let serving = |number| world.state.serving(&snapshot(number), pack(1).id);
+    assert_eq!(serving(1), [pack(10).id].into(), "need lists name the old pack after it is gone");
     world.applies(&keys.writer, begin(5), OpKind::Begin);
     let op = Op::Replace { session: session(5), statement: sign(&keys.writer, 0, replaces(1, 9, &[2])) };
     world.forbidden(&keys.writer, op);

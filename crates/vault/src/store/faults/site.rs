@@ -152,6 +152,6 @@ impl Site {
                 None => sizes.remove(&past.path),
             };
         }
-        sizes.into_iter().map(|(path, bytes)| Listed { path, bytes }).collect()
+        sizes.into_iter().map(|(path, bytes)| Listed { path, bytes, modified: None }).collect()
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
+use crate::id::Timestamp;
 
 use super::options::{StoreOptions, Timeouts};
 use super::{Creation, Listed, OBJECT_BYTES_MAX, missing, name, range_of, too_long};
@@ -247,7 +248,10 @@ impl Files {
                 directories.push(format!("{path}/"));
             } else if kind.is_file() {
                 match entry.metadata() {
-                    Ok(metadata) => listed.push(Listed { path, bytes: metadata.len() }),
+                    Ok(metadata) => {
+                        let modified = metadata.modified().ok().and_then(time_of);
+                        listed.push(Listed { path, bytes: metadata.len(), modified });
+                    }
                     Err(error) if is_absent(&error) => {}
                     Err(error) => return Err(error),
                 }
@@ -259,6 +263,12 @@ impl Files {
 
 fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// A file's time, if it is after 1970.
+fn time_of(time: SystemTime) -> Option<Timestamp> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_micros()).ok().map(Timestamp)
 }
 
 #[cfg(test)]

@@ -140,14 +140,15 @@ impl Store {
         Ok(weakest)
     }
 
-    /// Locks every version of the object at least until `wanted.until` and reads the locks back. A lock that holds
-    /// longer or harder stays. Doing it again is success.
+    /// Locks every version of the object at least until `wanted.until` and reads the locks back; false if they held
+    /// that long already. A lock that holds longer or harder stays.
     ///
     /// # Errors
     /// As [`Store::locked_until`]; [`Kind::Denied`] without the rights; [`Kind::Unsupported`] when the store
     /// acknowledges a lock and does not show it.
-    pub async fn lock_until(&self, path: &str, wanted: Retention) -> Result<()> {
+    pub async fn lock_until(&self, path: &str, wanted: Retention) -> Result<bool> {
         let remote = self.lockable("lock", path)?;
+        let mut extended = false;
         for version in self.versions(remote, path).await? {
             let version = version.as_deref();
             let there = self.lock_of(remote, path, version).await?;
@@ -164,8 +165,9 @@ impl Store {
                 );
                 return Err(Error::new(Kind::Unsupported, message));
             }
+            extended = true;
         }
-        Ok(())
+        Ok(extended)
     }
 
     /// An older version of the object that `matches`, or one under a deletion: for an object whose bytes are not what

@@ -18,6 +18,7 @@ use opendal::options::{ListOptions, ReaderOptions, WriteOptions};
 use opendal::{ErrorKind, Operator};
 
 use crate::error::{Error, Kind, Result};
+use crate::id::Timestamp;
 
 use super::address::RemotePlace;
 use super::backend::Trust;
@@ -166,7 +167,9 @@ impl Remote {
             match self.answered(verb, prefix, lister.try_next()).await {
                 Ok(Some(entry)) if entry.metadata().is_file() => {
                     let bytes = entry.metadata().content_length();
-                    listed.push(Listed { path: entry.path().to_owned(), bytes });
+                    let modified = entry.metadata().last_modified();
+                    let modified = modified.map(|time| Timestamp(time.into_inner().as_microsecond()));
+                    listed.push(Listed { path: entry.path().to_owned(), bytes, modified });
                 }
                 Ok(Some(_)) => {}
                 // A directory that is not there is an empty one.
