@@ -1,5 +1,6 @@
 //! Holding live trees against snapshots, and vaults against themselves.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -299,23 +300,29 @@ struct ReplicaCheck<'a> {
 impl ReplicaCheck<'_> {
     /// The last report, and what an earlier one found and was mended since.
     async fn run(&self, request: CheckRequest) -> Result<(CheckReport, Vec<CheckFinding>)> {
-        let checked = self.once(request.depth).await?;
-        if !request.repair || !checked.report.is_damaged() {
-            return Ok((self.declare(checked).await?, Vec::new()));
-        }
-        self.repair(&checked.report).await;
+        let mut checked = self.once(request.depth).await?;
         // A sample drawn anew would look elsewhere; what was mended has been read back.
         let depth = match request.depth {
             CheckDepth::Sample(_) => CheckDepth::Structure,
             depth => depth,
         };
-        let again = self.once(depth).await?;
-        let stands = |finding: &CheckFinding| {
-            again.report.findings.iter().any(|standing| standing.object == finding.object)
-        };
-        let mut mended = checked.report.findings;
-        mended.retain(|finding| finding.severity == Severity::Damage && !stands(finding));
-        Ok((self.declare(again).await?, mended))
+        let (mut mended, mut replaced) = (Vec::new(), BTreeSet::new());
+        // What is mended lets the next check see further: a need list names packs.
+        while request.repair && checked.report.is_damaged() {
+            let known = replaced.len();
+            replaced.extend(self.repair(&checked.report).await);
+            if replaced.len() == known {
+                break;
+            }
+            let again = self.once(depth).await?;
+            let stands = |finding: &CheckFinding| {
+                again.report.findings.iter().any(|standing| standing.object == finding.object)
+            };
+            let before = checked.report.findings.into_iter();
+            mended.extend(before.filter(|finding| finding.severity == Severity::Damage && !stands(finding)));
+            checked = again;
+        }
+        Ok((self.declare(checked).await?, mended))
     }
 
     async fn once(&self, depth: CheckDepth) -> Result<DataCheck> {
@@ -361,17 +368,23 @@ impl ReplicaCheck<'_> {
         Ok(checked.report)
     }
 
-    async fn repair(&self, report: &CheckReport) {
+    /// Replaces what is damaged, as far as a sibling has it; returns the objects that are whole now.
+    async fn repair(&self, report: &CheckReport) -> Vec<String> {
         let replicas = self.vault.replicas().await;
         let siblings = Siblings::new(replicas.iter().map(|replica| replica.objects().clone()));
         let repairs =
             check::repair(&replicas[self.place], &siblings.except(self.place), &report.findings).await;
+        let mut whole = Vec::new();
         for Repair { object, outcome } in repairs {
-            if let Err(error) = outcome {
-                let (object, why) = (escaped(&object), escaped(&chain(&error)));
-                self.ctx.output.warning(&Notice::NotMended { object, why });
+            match outcome {
+                Ok(()) => whole.push(object),
+                Err(error) => {
+                    let (object, why) = (escaped(&object), escaped(&chain(&error)));
+                    self.ctx.output.warning(&Notice::NotMended { object, why });
+                }
             }
         }
+        whole
     }
 }
 

@@ -343,9 +343,12 @@ impl Fanout {
             Health::Failing { since, failures } => (since, failures + 1),
             Health::GivenUp => return Err(error),
         };
+        // Patience begins when there is nobody else whose work would have to be waited for anyway.
+        let others_work = self.is_anybody_else_at_work(lane);
+        let since = if others_work { now } else { since };
         *lock(&this.health) = Health::Failing { since, failures };
         this.progress.is_failing.store(true, Ordering::Relaxed);
-        if now - since >= self.patience && !self.is_anybody_else_at_work(lane) {
+        if !others_work && now - since >= self.patience {
             return Err(error);
         }
         let pause = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(PAUSE_MAX);

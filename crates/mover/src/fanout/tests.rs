@@ -65,7 +65,8 @@ impl Bench {
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_refuses_for_a_minute_gets_everything_and_delays_nobody() {
-    let bench = bench(&options(None));
+    let home = tempfile::tempdir().unwrap();
+    let bench = bench(&options(Some(home.path().to_owned())));
     bench.faults.refuse_for(Duration::from_secs(60));
     bench.hand_over(0..4);
     bench.fanout.end();
@@ -117,8 +118,9 @@ async fn without_a_spool_a_slow_replica_goes_without_what_memory_does_not_hold()
     first.0.unwrap();
     second.0.unwrap();
     assert!(first.1 < Duration::from_secs(1), "{:?}", first.1);
-    let held = UPLOADS_MAX + LINGERING_MAX;
-    assert_eq!(bench.stored().await, [PIECES as usize, held]);
+    let [all, held] = bench.stored().await;
+    assert_eq!(all, PIECES as usize);
+    assert!((LINGERING_MAX..=LINGERING_MAX + UPLOADS_MAX).contains(&held), "{held}");
     assert_eq!(bench.fanout.lacking(1).len(), PIECES as usize - held);
     assert_eq!(lock(&bench.fanout.holds).len(), 0, "nothing is kept that nobody wants");
 }
@@ -167,7 +169,7 @@ async fn a_run_that_is_abandoned_ends_at_once_and_says_that_something_else_was_t
     let ([first, second], ()) = join(bench.carry(), abandon).await;
     assert!(is_consequence(&first.0.unwrap_err()) && is_consequence(&second.0.unwrap_err()));
     assert!(second.1 < Duration::from_secs(6), "{:?}", second.1);
-    assert!(bench.fanout.all_safe().await.is_err());
+    assert!(!bench.fanout.can_finish());
 }
 
 #[tokio::test(start_paused = true)]
