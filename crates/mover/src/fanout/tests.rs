@@ -22,9 +22,10 @@ struct Bench {
 fn bench(options: &FanoutOptions) -> Bench {
     let first = Store::memory();
     let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
-    let (second, faults) = Store::memory()
-        .with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
-    let objects = vec![Objects::new(first.clone()), Objects::new(second.clone())];
+    let second = Store::memory();
+    let (view, faults) =
+        second.with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
+    let objects = vec![Objects::new(first.clone()), Objects::new(view)];
     let fanout = Fanout::new(objects, SessionId([1; 16]), options);
     Bench { stores: [first, second], faults, fanout, began: Instant::now() }
 }
