@@ -26,6 +26,8 @@ mod replica_tests;
 mod reuse;
 mod run;
 mod stream;
+#[cfg(test)]
+mod sync_tests;
 mod take_up;
 #[cfg(test)]
 mod tests;

@@ -20,14 +20,14 @@ use super::tests::{Ballast, create_options, open, options, stop_when};
 use super::*;
 
 /// Stores with one vault.
-async fn new_vaults<const COUNT: usize>() -> [Store; COUNT] {
+pub(super) async fn new_vaults<const COUNT: usize>() -> [Store; COUNT] {
     let stores = [(); COUNT].map(|()| Store::memory());
     let places = stores.iter().zip(["a", "b", "c"]).map(|(store, name)| Place { store: store.clone(), name });
     Vault::create_on(places.collect(), create_options(Vec::new())).await.unwrap();
     stores
 }
 
-async fn open_all(stores: &[Store]) -> Vault {
+pub(super) async fn open_all(stores: &[Store]) -> Vault {
     let mut replicas = Vec::new();
     for store in stores {
         replicas.push(Replica::open(store.clone()).await.unwrap());
@@ -35,14 +35,14 @@ async fn open_all(stores: &[Store]) -> Vault {
     Vault::open_all(replicas, &Unlock::Passphrase("owner"), None).await.unwrap()
 }
 
-async fn back_up_to(stores: &[Store], root: &Path) -> Result<BackupSummary, BackupError> {
+pub(super) async fn back_up_to(stores: &[Store], root: &Path) -> Result<BackupSummary, BackupError> {
     let spill = tempfile::tempdir().unwrap();
     let mut vault = open_all(stores).await;
     backup(&mut vault, options(root, &spill), &Arc::default(), &|| Timestamp(2)).await
 }
 
 /// The immutable objects of a store.
-async fn objects(store: &Store) -> Vec<String> {
+pub(super) async fn objects(store: &Store) -> Vec<String> {
     let mut all = Vec::new();
     for area in ["packs/", "index/", "snapshots/"] {
         all.extend(store.list(area).await.unwrap().into_iter().map(|object| object.path));
@@ -51,7 +51,7 @@ async fn objects(store: &Store) -> Vec<String> {
 }
 
 /// Every file of a snapshot, as a replica alone gives it.
-async fn files(store: &Store, snapshot: SnapshotId) -> BTreeMap<String, Vec<u8>> {
+pub(super) async fn files(store: &Store, snapshot: SnapshotId) -> BTreeMap<String, Vec<u8>> {
     files_of(&open(store, "owner").await, snapshot).await
 }
 
@@ -77,7 +77,7 @@ async fn files_of(vault: &Vault, snapshot: SnapshotId) -> BTreeMap<String, Vec<u
     files
 }
 
-fn source(files: u32) -> tempfile::TempDir {
+pub(super) fn source(files: u32) -> tempfile::TempDir {
     let source = tempfile::tempdir().unwrap();
     let mut bytes = vec![0; 300_000];
     for name in 0..files {
