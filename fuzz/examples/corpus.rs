@@ -178,6 +178,7 @@ fn log(samples: &mut Samples) {
     let session = SessionId([5; SessionId::LEN]);
     entry(samples, "commit", Op::Commit { session, statement });
     entry(samples, "forget", Op::Forget { snapshots: vec![id(1), id(2)] });
+    entry(samples, "index", Op::Index { session, segments: vec![id(3), id(4)] });
     let begin = Op::Begin { session, source: SourceId([3; SourceId::LEN]), parent: Some(id(1)) };
     entry(samples, "begin", begin);
     let config = sign(1, &Body::Config(Config::default()), key);

@@ -197,6 +197,15 @@ pub(crate) enum CheckDepth {
     Sample(f64),
 }
 
+/// Test a vault against itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct CheckRequest {
+    /// How deep.
+    pub(crate) depth: CheckDepth,
+    /// What is damaged is replaced from a sibling replica.
+    pub(crate) repair: bool,
+}
+
 /// Measure a source.
 #[derive(Debug, Clone)]
 pub(crate) struct SurveyRequest {

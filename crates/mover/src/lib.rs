@@ -24,6 +24,7 @@
 //! | directories of stored packs until their segment is written, and that segment | 16 MiB |
 //! | opened frames of the parent's tree | 48 MiB |
 //! | pages of the index | 16 MiB |
+//! | the block of a large file that is not hashed yet, in each reader | N × 64 KiB |
 //! | names of the directory being walked; more are sorted on disk | 64 MiB |
 //! | 512 paths between pump and assembler; their attributes count too, mostly none | 1 MiB |
 //!

@@ -23,6 +23,7 @@ use crate::suite::VerifyKey;
 mod create;
 mod interrupted;
 mod keys;
+mod membership;
 mod open;
 mod recover;
 mod statements;

@@ -5,15 +5,18 @@
 //! | [`names`] | no key | every needed object, held against its name |
 //! | [`trees`] | a keeper's or owner's key | trees, extent lists, the presence of packs |
 //! | [`packs`] | an owner's key | the chosen packs, every frame opened |
+//! | [`mod@repair`] | no key | puts whole copies from sibling replicas in the place of damaged objects |
 
 pub mod names;
 pub mod packs;
 mod progress;
+pub mod repair;
 pub mod trees;
 
 pub use names::check_names;
 pub use packs::{DataCheck, Selection, check_data};
 pub use progress::CheckProgress;
+pub use repair::{Repair, repair};
 pub use trees::check_structure;
 
 use std::collections::{BTreeMap, BTreeSet};

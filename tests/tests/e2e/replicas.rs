@@ -1,5 +1,7 @@
 //! One vault in several places: each gets the same bytes, none waits for another, each can serve alone.
 
+mod level;
+
 use std::path::{Path, PathBuf};
 
 use shudao_tests::client::Client;

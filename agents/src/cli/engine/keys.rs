@@ -3,7 +3,6 @@
 use shudao_vault::id::{SlotId, WriterId};
 use shudao_vault::keys::slot::{Lock, Method};
 use shudao_vault::keys::{passphrase, recipient};
-use shudao_vault::replica::Replica;
 use shudao_vault::suite::KdfCost;
 use shudao_vault::vault::{KeyFacts, Vault};
 use shudao_vault::{Error, Kind};
@@ -12,9 +11,7 @@ use super::{OpenVault, marks, now};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::messages::Hint;
-use crate::cli::report::{
-    KeyAdded, KeyLine, KeyRotated, ReplicaStatus, SnapshotLine, SourceStatus, VaultInfo, VaultStatus,
-};
+use crate::cli::report::{KeyAdded, KeyLine, KeyRotated, SnapshotLine, SourceStatus, VaultInfo, VaultStatus};
 use crate::cli::request::{KeyAddRequest, NewSecret, Selection};
 
 /// The label of the slot that a recovery kit opens.
@@ -61,28 +58,11 @@ pub(crate) async fn status(ctx: &Context, vault: &OpenVault) -> Result<VaultStat
             }),
         }
     }
-    let replicas = vault.replicas().await;
-    let replicas = vault.addresses().into_iter().zip(replicas.iter());
-    let replicas = replicas.map(|(address, replica)| replica_status(address, replica)).collect();
+    let replicas = super::replica_list(vault).await?;
     let unfinished = shudao_mover::restore::unfinished(&marks(&vault.access.state_dir)).unwrap_or_default();
     let mut unfinished: Vec<String> = unfinished.iter().map(|found| found.to.display().to_string()).collect();
     unfinished.dedup();
     Ok(VaultStatus { replicas, sources, unfinished_restores: unfinished })
-}
-
-fn replica_status(address: &str, replica: &Replica) -> ReplicaStatus {
-    let state = replica.state();
-    ReplicaStatus {
-        address: address.to_owned(),
-        name: state.replica_name().to_owned(),
-        replica: state.replica().unwrap_or_default().to_hex(),
-        log_entries: state.next(),
-        snapshots: state.visible().len() as u64,
-        held: state.visible().keys().filter(|id| state.is_held(id)).count() as u64,
-        open_sessions: state.open_sessions().count() as u64,
-        bad_frames: state.bad_frames() as u64,
-        objects_behind: 0,
-    }
 }
 
 /// The key slots that stand.

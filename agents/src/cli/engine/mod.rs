@@ -8,6 +8,7 @@ mod keep;
 mod keys;
 mod open;
 mod proof;
+mod replicas;
 mod snapshots;
 mod survey;
 mod transfer;
@@ -32,6 +33,9 @@ pub(crate) use keep::{HoldChange, forget, hold, plan_forget, plan_retention};
 pub(crate) use keys::{info, key_add, key_find, key_list, key_made, key_remove, key_rotate, status};
 pub(crate) use open::{OpenVault, Opening, open, open_limited};
 pub(crate) use proof::{check, verify};
+pub(crate) use replicas::{
+    replica_add, replica_list, replica_remove, replica_sync, replicas_elsewhere, sync_pairs,
+};
 pub(crate) use snapshots::{cat, diff, ls, snapshots};
 pub(crate) use survey::survey;
 pub(crate) use transfer::{backup, plan_deletions, restore};

@@ -1,5 +1,6 @@
 //! Holding live trees against snapshots, and vaults against themselves.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,11 +8,13 @@ use std::sync::atomic::Ordering;
 use shudao_vault::entry::{Portable, TreePath};
 use shudao_vault::id::to_hex;
 use shudao_vault::keys::Role;
+use shudao_vault::replicas::Siblings;
 use shudao_vault::roots::RootHasher;
 use shudao_vault::snapshot::{Snapshot, UnreadKind};
 use shudao_vault::tree::EntryStream;
+use shudao_vault::vault::{Vault, chain};
 use shudao_verify::check::{
-    self, CheckFinding, CheckProgress, CheckReport, Selection as PackSelection, Severity,
+    self, CheckFinding, CheckProgress, CheckReport, DataCheck, Repair, Selection as PackSelection, Severity,
 };
 use shudao_verify::compare::{self, Blind, Comparison, DifferenceKind, FileKind, XattrChange};
 use shudao_verify::live::{LiveError, LiveOptions, LiveTree, Skipped};
@@ -23,10 +26,10 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Exit, Failure, Result};
 use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
-use crate::cli::path::RawPath;
+use crate::cli::path::{RawPath, escaped};
 use crate::cli::progress::Progress;
 use crate::cli::report::{CheckSummary, Difference, DifferenceLine, Finding, VerifySummary};
-use crate::cli::request::{CheckDepth, VerifyAgainst, VerifyRequest};
+use crate::cli::request::{CheckDepth, CheckRequest, VerifyAgainst, VerifyRequest};
 use crate::cli::show;
 
 /// Holds a live tree against a snapshot, or without a vault against a root.
@@ -252,11 +255,11 @@ fn warn_of_unfinished(ctx: &Context, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Tests the vault against itself.
+/// Tests the vault against itself, each replica alone.
 pub(crate) async fn check(
     ctx: &Context,
     vault: &OpenVault,
-    depth: CheckDepth,
+    request: CheckRequest,
     sink: Sink<'_, Finding>,
     progress: &Progress,
 ) -> Result<CheckSummary> {
@@ -271,8 +274,14 @@ pub(crate) async fn check(
     };
     let mut summary = CheckSummary::default();
     for (place, address) in vault.addresses().into_iter().enumerate() {
-        let report = mirroring.until(check_one(ctx, vault, place, depth, &counters)).await?;
+        let check = ReplicaCheck { ctx, vault, place, counters: &counters };
+        let (report, mended) = mirroring.until(check.run(request)).await?;
         let log_entries = vault.replicas().await[place].state().next();
+        for finding in mended {
+            summary.findings += 1;
+            summary.mended += 1;
+            sink(Finding { mended: true, ..line(&finding, address) })?;
+        }
         add_report(&mut summary, &report, address, sink)?;
         summary.log_entries += log_entries;
     }
@@ -280,36 +289,113 @@ pub(crate) async fn check(
     Ok(summary)
 }
 
-/// Checks one replica by itself.
-async fn check_one(
-    ctx: &Context,
-    vault: &OpenVault,
+/// The check of one replica by itself.
+struct ReplicaCheck<'a> {
+    ctx: &'a Context,
+    vault: &'a OpenVault,
     place: usize,
-    depth: CheckDepth,
-    counters: &CheckProgress,
-) -> Result<CheckReport> {
-    let selection = match depth {
-        CheckDepth::Names => return Ok(check::check_names(&vault.replicas().await[place], counters).await?),
-        CheckDepth::Structure => {
-            let alone = vault.opened()?.lock().await.alone(place).await?;
-            return Ok(check::check_structure(&alone, counters).await?);
+    counters: &'a CheckProgress,
+}
+
+impl ReplicaCheck<'_> {
+    /// The last report, and what an earlier one found and was mended since.
+    async fn run(&self, request: CheckRequest) -> Result<(CheckReport, Vec<CheckFinding>)> {
+        let mut checked = self.once(request.depth).await?;
+        // A sample drawn anew would look elsewhere; what was mended has been read back.
+        let depth = match request.depth {
+            CheckDepth::Sample(_) => CheckDepth::Structure,
+            depth => depth,
+        };
+        let (mut mended, mut replaced) = (Vec::new(), BTreeSet::new());
+        // What is mended lets the next check see further: a need list names packs.
+        while request.repair && checked.report.is_damaged() {
+            let known = replaced.len();
+            replaced.extend(self.repair(&checked.report).await);
+            if replaced.len() == known {
+                break;
+            }
+            let again = self.once(depth).await?;
+            let stands = |finding: &CheckFinding| {
+                again.report.findings.iter().any(|standing| standing.object == finding.object)
+            };
+            let before = checked.report.findings.into_iter();
+            mended.extend(before.filter(|finding| finding.severity == Severity::Damage && !stands(finding)));
+            checked = again;
         }
-        CheckDepth::ReadData => PackSelection::All,
-        CheckDepth::Sample(percent) => PackSelection::Sample { percent, seed: shudao_vault::suite::random() },
-    };
-    let mut opened = vault.opened()?.lock().await;
-    let mut alone = opened.alone(place).await?;
-    let checked = check::check_data(&alone, &selection, counters).await?;
-    ctx.stop.check()?;
-    if alone.ring().role == Role::Owner {
-        alone.vouch(&checked.good, now()).await?;
+        Ok((self.declare(checked).await?, mended))
     }
-    if !checked.bad.is_empty() {
-        alone.declare_bad(&checked.bad, now()).await?;
+
+    async fn once(&self, depth: CheckDepth) -> Result<DataCheck> {
+        let selection = match depth {
+            CheckDepth::Names => {
+                let replicas = self.vault.replicas().await;
+                let report = check::check_names(&replicas[self.place], self.counters).await?;
+                return Ok(DataCheck { report, ..DataCheck::default() });
+            }
+            CheckDepth::Structure => {
+                let alone = self.alone().await?;
+                let report = check::check_structure(&alone, self.counters).await?;
+                return Ok(DataCheck { report, ..DataCheck::default() });
+            }
+            CheckDepth::ReadData => PackSelection::All,
+            CheckDepth::Sample(percent) => {
+                PackSelection::Sample { percent, seed: shudao_vault::suite::random() }
+            }
+        };
+        Ok(check::check_data(&self.alone().await?, &selection, self.counters).await?)
     }
-    opened.refresh().await?;
-    vault.settle(ctx, &mut opened);
-    Ok(checked.report)
+
+    async fn alone(&self) -> Result<Vault> {
+        Ok(self.vault.opened()?.lock().await.alone(self.place).await?)
+    }
+
+    /// Vouches for what was read and found good, and declares bad what is not.
+    async fn declare(&self, checked: DataCheck) -> Result<CheckReport> {
+        if checked.good.is_empty() && checked.bad.is_empty() {
+            return Ok(checked.report);
+        }
+        self.ctx.stop.check()?;
+        let mut alone = self.alone().await?;
+        if alone.ring().role == Role::Owner {
+            alone.vouch(&checked.good, now()).await?;
+        }
+        if !checked.bad.is_empty() {
+            alone.declare_bad(&checked.bad, now()).await?;
+        }
+        let mut opened = self.vault.opened()?.lock().await;
+        opened.refresh().await?;
+        self.vault.settle(self.ctx, &mut opened);
+        Ok(checked.report)
+    }
+
+    /// Replaces what is damaged, as far as a sibling has it; returns the objects that are whole now.
+    async fn repair(&self, report: &CheckReport) -> Vec<String> {
+        let replicas = self.vault.replicas().await;
+        let siblings = Siblings::new(replicas.iter().map(|replica| replica.objects().clone()));
+        let repairs =
+            check::repair(&replicas[self.place], &siblings.except(self.place), &report.findings).await;
+        let mut whole = Vec::new();
+        for Repair { object, outcome } in repairs {
+            match outcome {
+                Ok(()) => whole.push(object),
+                Err(error) => {
+                    let (object, why) = (escaped(&object), escaped(&chain(&error)));
+                    self.ctx.output.warning(&Notice::NotMended { object, why });
+                }
+            }
+        }
+        whole
+    }
+}
+
+fn line(finding: &CheckFinding, replica: &str) -> Finding {
+    Finding {
+        replica: replica.to_owned(),
+        object: finding.object.clone(),
+        problem: finding.problem.clone(),
+        consequence: finding.consequence.clone(),
+        mended: false,
+    }
 }
 
 /// Adds what was found in one replica.
@@ -319,18 +405,8 @@ fn add_report(
     replica: &str,
     sink: Sink<'_, Finding>,
 ) -> Result<()> {
-    for finding in &report.findings {
-        let CheckFinding { object, problem, consequence, severity } = finding;
-        if *severity == Severity::Note {
-            continue;
-        }
-        sink(Finding {
-            replica: replica.to_owned(),
-            object: object.clone(),
-            problem: problem.clone(),
-            consequence: consequence.clone(),
-            mended: false,
-        })?;
+    for finding in report.findings.iter().filter(|finding| finding.severity != Severity::Note) {
+        sink(line(finding, replica))?;
     }
     let standing =
         report.findings.iter().filter(|finding| finding.severity == Severity::Damage).count() as u64;

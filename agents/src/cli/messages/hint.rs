@@ -58,6 +58,9 @@ super::messages! {
         NameDirectory {}
             "name a directory, for example `shudao quickstart /usr/share/doc`"
             "请指定一个目录，例如 `shudao quickstart /usr/share/doc`"
+        NameTwoReplicas {}
+            "give FROM and TO, or --vault for each replica, or a name of the config that has several"
+            "请给出 FROM 与 TO，或为每个副本给出 --vault，或使用配置中含多个副本的名称"
         NameOneReplica {}
             "name one replica by its address, for example --vault /srv/vault"
             "请按地址指定一个副本，例如 --vault /srv/vault"

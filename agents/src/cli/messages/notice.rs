@@ -47,6 +47,22 @@ super::messages! {
             "the replica {address} is behind by {objects} objects ({bytes}) of this run: {why}; the next run or `shudao vault replica sync` brings it level"
             "副本 {address} 落后本次运行的 {objects} 个对象（{bytes}）：{why}；下次运行或 `shudao vault replica sync` 可使其一致"
 
+        ReplicaAdded { name: String, address: String }
+            "Added the replica {name} at {address}. Name it with --vault, or in the config, to have it take part."
+            "已添加副本 {name}，位于 {address}。请用 --vault 或在配置中指定它，使其参与后续操作。"
+        ReplicaRemoved { name: String }
+            "The replica {name} is struck out of the vault's settings. Nothing was deleted there."
+            "副本 {name} 已从保险库设置中移除。该处的数据未被删除。"
+        ReplicaElsewhere { name: String }
+            "The vault's settings also know the replica {name}, which is not named here."
+            "保险库设置中还有副本 {name}，此处未指定。"
+        Synced { from: String, to: String, snapshots: String, statements: String, objects: String, bytes: String }
+            "{from} to {to}: {snapshots} snapshots, {statements} statements, {objects} objects ({bytes}) copied."
+            "{from} 至 {to}：快照 {snapshots} 个，声明 {statements} 条，复制对象 {objects} 个（{bytes}）。"
+        NotSynced { to: String, what: String, why: String }
+            "{what} could not be brought to {to}: {why}"
+            "未能将 {what} 带到 {to}：{why}"
+
         PromptPassword {}
             "Password of the vault: "
             "保险库口令："
@@ -214,6 +230,15 @@ super::messages! {
         FindingStands { object: String, problem: String, consequence: String }
             "{object}: {problem}; {consequence}"
             "{object}：{problem}；{consequence}"
+        CheckReplica { address: String, finding: String }
+            "{address}: {finding}"
+            "{address}：{finding}"
+        CheckMended { mended: String }
+            "Mended from a sibling: {mended}."
+            "已从其他副本修复：{mended} 处。"
+        NotMended { object: String, why: String }
+            "{object} could not be mended: {why}"
+            "未能修复 {object}：{why}"
         FindingMended { object: String, problem: String }
             "{object}: {problem}; mended"
             "{object}：{problem}；已修复"

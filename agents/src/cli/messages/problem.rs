@@ -100,6 +100,12 @@ super::messages! {
         ReplicaTwice { address: String }
             "the replica {address} is named twice"
             "副本 {address} 被指定了两次"
+        NothingToRepairFrom {}
+            "there is nothing to repair from: fewer than two replicas are named"
+            "没有可用于修复的来源：指定的副本少于两个"
+        OneReplica {}
+            "there is nothing to bring level: fewer than two replicas are named"
+            "没有可同步的对象：指定的副本少于两个"
         NoDirectory { variable: &'static str }
             "there is no directory to use: neither {variable} nor HOME is set"
             "没有可用的目录：{variable} 和 HOME 均未设置"

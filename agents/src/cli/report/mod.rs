@@ -134,8 +134,40 @@ pub(crate) struct ReplicaStatus {
     pub(crate) open_sessions: u64,
     /// Frames known to be bad.
     pub(crate) bad_frames: u64,
-    /// Objects that it lacks.
+    /// Snapshots that another named replica shows and it neither shows nor has forgotten.
+    pub(crate) snapshots_behind: u64,
+    /// Objects that it lacks for them.
     pub(crate) objects_behind: u64,
+    /// Their bytes.
+    pub(crate) bytes_behind: u64,
+}
+
+/// A replica was brought level with another.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct SyncLine {
+    /// The address of the one that it came from.
+    pub(crate) from: String,
+    /// The address of the one that was brought level.
+    pub(crate) to: String,
+    /// Ids of the snapshots that it shows now.
+    pub(crate) snapshots: Vec<String>,
+    /// Keys, settings, holds and the like that were carried.
+    pub(crate) statements: u64,
+    /// Objects copied.
+    pub(crate) objects: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// What could not be brought, each with its reason.
+    pub(crate) failed: Vec<SyncFailure>,
+}
+
+/// Something that could not be brought to a replica.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SyncFailure {
+    /// What.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: String,
 }
 
 /// One source's newest snapshot.
@@ -359,6 +391,8 @@ pub(crate) struct CheckSummary {
     pub(crate) findings: u64,
     /// Of these, still wrong.
     pub(crate) standing: u64,
+    /// Of these, mended.
+    pub(crate) mended: u64,
     /// With a sample: below this percentage of packs is bad, with the confidence beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bad_percent_below: Option<f64>,

@@ -1,9 +1,10 @@
-//! `shudao vault`: make a vault, look at it, manage its keys.
+//! `shudao vault`: make a vault, look at it, manage its keys and replicas.
 
 mod identity;
 mod info;
 mod init;
 mod key;
+mod replica;
 mod status;
 
 use clap::{Args, Subcommand};
@@ -11,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::context::Context;
 use super::failure::{Exit, Result};
 
-/// Make a vault, look at it, manage its keys
+/// Make a vault, look at it, manage its keys and replicas
 #[derive(Debug, Args)]
 pub(crate) struct VaultArgs {
     #[command(subcommand)]
@@ -24,6 +25,7 @@ enum VaultCommand {
     Info(info::InfoArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
+    Replica(replica::ReplicaArgs),
 }
 
 pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
@@ -32,5 +34,6 @@ pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
         VaultCommand::Info(args) => info::run(ctx, args).await,
         VaultCommand::Status(args) => status::run(ctx, args).await,
         VaultCommand::Key(args) => key::run(ctx, args).await,
+        VaultCommand::Replica(args) => replica::run(ctx, args).await,
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::engine::{self, Opening};
 use crate::cli::failure::{Exit, Result};
 use crate::cli::messages::{Label, Notice};
 use crate::cli::path::escaped;
-use crate::cli::report::VaultStatus;
+use crate::cli::report::{ReplicaStatus, VaultStatus};
 use crate::cli::show::{self, Side, Table};
 
 /// Show how the vault is: its replicas, its sources and their newest snapshots
@@ -22,7 +22,7 @@ pub(crate) async fn run(ctx: &Context, args: StatusArgs) -> Result<Exit> {
     let access = ctx.access(&args.access)?;
     let vault = engine::open(ctx, &access, Opening::WithKey).await?;
     let status = engine::status(ctx, &vault).await?;
-    ctx.output.lines(&replica_table(ctx, &status).lines())?;
+    ctx.output.lines(&replica_table(ctx, &status.replicas).lines())?;
     let sources = source_table(ctx, &status).lines();
     if !sources.is_empty() {
         ctx.output.line("")?;
@@ -41,27 +41,35 @@ pub(crate) async fn run(ctx: &Context, args: StatusArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn replica_table(ctx: &Context, status: &VaultStatus) -> Table {
+pub(super) fn replica_table(ctx: &Context, replicas: &[ReplicaStatus]) -> Table {
     let lang = ctx.output.lang();
     let columns = [
+        (Label::Name {}, Side::Left),
         (Label::Replica {}, Side::Left),
+        (Label::Id {}, Side::Left),
         (Label::LogEntries {}, Side::Right),
         (Label::Snapshots {}, Side::Right),
         (Label::Held {}, Side::Right),
         (Label::OpenSessions {}, Side::Right),
         (Label::BadFrames {}, Side::Right),
+        (Label::SnapshotsBehind {}, Side::Right),
         (Label::ObjectsBehind {}, Side::Right),
+        (Label::BytesBehind {}, Side::Right),
     ];
     let mut table = Table::new(columns.map(|(label, side)| (label.text(lang), side)));
-    for replica in &status.replicas {
+    for replica in replicas {
         table.row([
+            escaped(&replica.name),
             escaped(&replica.address),
+            show::short_id(&replica.replica),
             show::count(replica.log_entries),
             show::count(replica.snapshots),
             show::count(replica.held),
             show::count(replica.open_sessions),
             show::count(replica.bad_frames),
+            show::count(replica.snapshots_behind),
             show::count(replica.objects_behind),
+            show::bytes(replica.bytes_behind),
         ]);
     }
     table

@@ -7,6 +7,7 @@
 //! Nothing waits for it: readers, pump and assembler go on. What the checkpoint names was offered before the arrival that it
 //! waits for. A checkpoint that cannot be made costs the next run some reading and nothing else, so it never fails a run.
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -74,12 +75,20 @@ impl Checkpointer<'_> {
     /// needed any more.
     pub(super) fn run(mut self, ended: &Receiver<()>, done: &AtomicBool) {
         let mut made = Mark::default();
+        let progress = self.progress;
+        // From the moment in which a stop is seen there is a deadline.
+        let stopped = OnceCell::new();
+        let give_up = || {
+            if !progress.stop.load(Ordering::Relaxed) {
+                return done.load(Ordering::Relaxed);
+            }
+            stopped.get_or_init(Instant::now).elapsed() > LAST_MAX
+        };
         while ended.recv_timeout(self.log.every.max(LOOK)) == Err(RecvTimeoutError::Timeout) {
-            self.make(&mut made, &|| done.load(Ordering::Relaxed));
+            self.make(&mut made, &give_up);
         }
-        if self.progress.stop.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            self.make(&mut made, &|| begun.elapsed() > LAST_MAX);
+        if progress.stop.load(Ordering::Relaxed) {
+            self.make(&mut made, &give_up);
         }
     }
 

@@ -107,7 +107,11 @@ impl Run<'_> {
             ended = futures_util::future::join(feeding, courses) => Some(ended),
             () = stopped(progress) => None,
         };
-        let Some((fed, mut outcomes)) = ended else { return interrupted(waiting, work).await };
+        let Some((fed, mut outcomes)) = ended else {
+            // The pipeline's threads may wait for what is held here, or for its arrival.
+            fanout.abandon();
+            return interrupted(waiting, work).await;
+        };
         course::measure(&fanout, &mut outcomes);
         conclude(fed, outcomes)
     }

@@ -28,6 +28,8 @@ mod run;
 mod stream;
 #[cfg(test)]
 mod swept_tests;
+#[cfg(test)]
+mod sync_tests;
 mod take_up;
 #[cfg(test)]
 mod tests;

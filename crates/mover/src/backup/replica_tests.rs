@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use shudao_vault::entry::{Extent, Node};
 use shudao_vault::id::Timestamp;
@@ -14,7 +16,7 @@ use shudao_vault::tree::{EntryStream, ExtentStream};
 use shudao_vault::vault::{Place, Vault};
 use shudao_vault::{Error, Kind};
 
-use super::tests::{create_options, open, options};
+use super::tests::{Ballast, create_options, open, options, stop_when};
 use super::*;
 
 /// Stores with one vault.
@@ -40,7 +42,7 @@ pub(super) async fn back_up_to(stores: &[Store], root: &Path) -> Result<BackupSu
 }
 
 /// The immutable objects of a store.
-async fn objects(store: &Store) -> Vec<String> {
+pub(super) async fn objects(store: &Store) -> Vec<String> {
     let mut all = Vec::new();
     for area in ["packs/", "index/", "snapshots/"] {
         all.extend(store.list(area).await.unwrap().into_iter().map(|object| object.path));
@@ -75,7 +77,7 @@ async fn files_of(vault: &Vault, snapshot: SnapshotId) -> BTreeMap<String, Vec<u
     files
 }
 
-fn source(files: u32) -> tempfile::TempDir {
+pub(super) fn source(files: u32) -> tempfile::TempDir {
     let source = tempfile::tempdir().unwrap();
     let mut bytes = vec![0; 300_000];
     for name in 0..files {
@@ -186,5 +188,47 @@ async fn what_one_replica_lost_is_read_from_another() {
     assert_eq!(files.len(), 4);
     for (name, bytes) in files {
         assert_eq!(bytes, fs::read(source.path().join(name)).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_stopped_is_gone_on_with_on_every_replica_and_each_serves_alone() {
+    let source = source(40);
+    for (full, same_host) in [(0, true), (1, false)] {
+        let stores = new_vaults::<2>().await;
+        let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let run = async |host: &tempfile::TempDir, progress: &Arc<BackupProgress>| {
+            let spill = tempfile::tempdir().unwrap();
+            let mut options = options(source.path(), &spill);
+            if let BackupSource::Tree(scan) = &mut options.source {
+                scan.clock_ahead_seconds = 3600;
+            }
+            let state = Some(host.path().to_owned());
+            options.resume =
+                ResumeOptions { state, checkpoint_every: Duration::ZERO, ..ResumeOptions::default() };
+            let mut vault = open_all(&stores).await;
+            backup(&mut vault, options, progress, &|| Timestamp(2)).await
+        };
+        // This one stays behind soon after the beginning.
+        stores[full].set_room(Some(3));
+        let ballast = Ballast::put(source.path());
+        let progress = Arc::new(BackupProgress::default());
+        let watching = stop_when(&progress, |progress| progress.checkpoints.load(Ordering::Relaxed) >= 2);
+        let stopped = run(&hosts[0], &progress).await;
+        assert!(matches!(stopped, Err(BackupError::Interrupted)), "{full}: {stopped:?}");
+        watching.join().unwrap();
+        ballast.remove();
+        stores[full].set_room(None);
+        let done = run(&hosts[usize::from(!same_host)], &Arc::default()).await.unwrap();
+        let committed = done.replicas.iter().filter(|replica| replica.is_committed()).count();
+        assert_eq!(committed, 2, "{full}: {:?}", done.replicas);
+        assert!(done.resumed.is_some_and(|resumed| resumed.bytes_stored > 0), "{full}: {:?}", done.resumed);
+        for store in &stores {
+            let files = files(store, done.snapshot.unwrap()).await;
+            assert_eq!(files.len(), 40);
+            for (name, bytes) in files {
+                assert_eq!(bytes, fs::read(source.path().join(name)).unwrap());
+            }
+        }
     }
 }

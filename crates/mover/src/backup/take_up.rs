@@ -62,10 +62,15 @@ pub(super) async fn begin(
 ) -> Result<Begun, BackupError> {
     vault.refresh().await?;
     let here = (vault.ring().vault, source);
-    let leftover = match &options.state {
+    let mut leftover = match &options.state {
         Some(state) => Leftover::read(state, here.0, here.1).map_err(BackupError::State)?,
         None => Leftover::default(),
     };
+    if leftover.session.is_some_and(|id| vault.has_committed(id)) {
+        // It died between its commit and the end of its journal.
+        leftover.packs.clear();
+        leftover.session = None;
+    }
     let (mut problems, mut found) = (Vec::new(), None);
     for id in vault.interrupted(&source) {
         let mut checkpoints = vault.checkpoint_of(id).await?;
@@ -102,8 +107,11 @@ pub(super) async fn begin(
     let place = Place { session: session.id, k };
     let journal = match &options.state {
         Some(state) => {
-            let journal = Journal::begin(state, here, session.id, &leftover).map_err(BackupError::State)?;
-            Some(Arc::new(journal))
+            let journal = Journal::begin(state, here, session.id, &leftover);
+            let failed =
+                |error: &std::io::Error| Problem { object: "journal".into(), what: error.to_string() };
+            problems.extend(journal.as_ref().err().map(failed));
+            journal.ok().map(Arc::new)
         }
         None => None,
     };

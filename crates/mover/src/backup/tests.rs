@@ -64,6 +64,39 @@ pub(super) fn options(root: &Path, spill: &tempfile::TempDir) -> BackupOptions {
     }
 }
 
+/// Files at the end of a source that take long to read and hold nothing, so that a run can be stopped before its end however
+/// slow the one is who stops it.
+pub(super) struct Ballast(std::path::PathBuf);
+
+impl Ballast {
+    pub(super) fn put(root: &Path) -> Self {
+        let directory = root.join("zz ballast");
+        fs::create_dir(&directory).unwrap();
+        for number in 0..1000 {
+            fs::File::create(directory.join(number.to_string())).unwrap().set_len(64 << 20).unwrap();
+        }
+        Self(directory)
+    }
+
+    pub(super) fn remove(self) {
+        fs::remove_dir_all(self.0).unwrap();
+    }
+}
+
+/// Stops a run, as a signal does, once `enough` says so.
+pub(super) fn stop_when(
+    progress: &Arc<BackupProgress>,
+    enough: impl Fn(&BackupProgress) -> bool + Send + 'static,
+) -> std::thread::JoinHandle<()> {
+    let progress = Arc::clone(progress);
+    std::thread::spawn(move || {
+        while !enough(&progress) {
+            std::thread::yield_now();
+        }
+        progress.stop.store(true, Ordering::Relaxed);
+    })
+}
+
 async fn back_up_as(store: &Store, who: &str, root: &Path) -> Result<BackupSummary, BackupError> {
     let spill = tempfile::tempdir().unwrap();
     let mut vault = open(store, who).await;

@@ -115,7 +115,7 @@ enum Hold {
     Spool(Arc<SpoolFile>),
 }
 
-/// What is to be done when the first replica has acknowledged a piece.
+/// What is to be done when a piece is safe.
 enum Arrival {
     /// The pipeline gets its memory back, and checkpoints may name the pack.
     Pack(Receipt, PackMark),
@@ -249,8 +249,11 @@ impl Fanout {
         this.progress.bytes_stored.fetch_add(size, Ordering::Relaxed);
         this.progress.bytes_waiting.fetch_sub(size, Ordering::Relaxed);
         self.recover(lane);
-        lock(&self.schedule).acknowledge(lane, number);
-        self.arrived(number);
+        // What a replica has that lacks other things sets no pace: its memory is given back when a complete one has it.
+        let is_safe = lock(&self.schedule).acknowledge(lane, number);
+        if is_safe {
+            self.arrived(number);
+        }
         self.forget_unwanted();
         self.make_way().await;
         self.changed();
@@ -268,7 +271,7 @@ impl Fanout {
         tokio::task::spawn_blocking(move || file.read()).await.ok()?
     }
 
-    /// Takes note that a replica has a piece, the first time.
+    /// Takes note that a piece is safe.
     fn arrived(&self, number: Number) {
         let arrival = match lock(&self.holds).get_mut(&number) {
             Some(Hold::Memory { arrival, .. }) => arrival.take(),
@@ -340,9 +343,12 @@ impl Fanout {
             Health::Failing { since, failures } => (since, failures + 1),
             Health::GivenUp => return Err(error),
         };
+        // Patience begins when there is nobody else whose work would have to be waited for anyway.
+        let others_work = self.is_anybody_else_at_work(lane);
+        let since = if others_work { now } else { since };
         *lock(&this.health) = Health::Failing { since, failures };
         this.progress.is_failing.store(true, Ordering::Relaxed);
-        if now - since >= self.patience && !self.is_anybody_else_at_work(lane) {
+        if !others_work && now - since >= self.patience {
             return Err(error);
         }
         let pause = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(PAUSE_MAX);

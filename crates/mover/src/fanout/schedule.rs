@@ -107,12 +107,10 @@ impl Schedule {
         None
     }
 
-    /// A lane's store has acknowledged a piece.
-    pub(super) fn acknowledge(&mut self, lane: usize, number: Number) {
+    /// A lane's store has acknowledged a piece; returns whether that made the piece safe.
+    pub(super) fn acknowledge(&mut self, lane: usize, number: Number) -> bool {
         self.lanes[lane].in_flight.remove(&number);
-        if self.lanes[lane].is_complete() {
-            self.unsafe_ones.remove(&number);
-        }
+        self.lanes[lane].is_complete() && self.unsafe_ones.remove(&number)
     }
 
     /// A lane cannot carry a piece any more, because its bytes are gone: it must be copied there later.

@@ -18,6 +18,9 @@ use crate::tree::{
 
 /// Chunks are marked together, so that pages of the index are read in order: 4 MiB of ids.
 const PENDING_MAX: usize = 128 << 10;
+/// Of so many chunks it is remembered exactly that they were met (32 MiB): neighbours in time share most of their leaves' entries,
+/// and what was met lately need not be looked up again.
+const RECENT_MAX: usize = 1 << 20;
 /// So many losses are told; all are counted.
 const LOSSES_TOLD_MAX: usize = 20;
 
@@ -50,6 +53,8 @@ pub struct Walker<'a, S> {
     marks: Marks<'a>,
     reached: Reached,
     pending: Vec<ChunkId>,
+    /// By the first bytes of a digest, the last chunk with these that was met.
+    recent: Vec<Digest>,
     lists: Vec<(Extents, u64)>,
     /// The index failed while a visitor could not say so.
     failure: Option<Error>,
@@ -64,6 +69,7 @@ impl<'a, S: NodeSource + Clone> Walker<'a, S> {
             marks,
             reached: Reached::default(),
             pending: Vec::new(),
+            recent: vec![Digest::default(); RECENT_MAX],
             lists: Vec::new(),
             failure: None,
         }
@@ -112,6 +118,13 @@ impl<'a, S: NodeSource + Clone> Walker<'a, S> {
 
     fn reach(&mut self, chunk: &Digest) {
         self.reached.references += 1;
+        let [first, second, third, fourth, ..] = chunk.0;
+        let slot = u32::from_le_bytes([first, second, third, fourth]) as usize % RECENT_MAX;
+        // No chunk has the digest of zeros that an empty slot holds; whoever claims one has it looked up.
+        if self.recent[slot] == *chunk && *chunk != Digest::default() {
+            return;
+        }
+        self.recent[slot] = *chunk;
         self.pending.push(self.ring.chunk_id(ChunkSpace::Content, chunk));
         if self.pending.len() >= PENDING_MAX {
             self.flush();

@@ -238,9 +238,13 @@ impl State {
                 Ok(Effect::Index(segments))
             }
             Op::Forget { snapshots } => {
-                need(Rights::FORGET, "forget")?;
+                let may_any = rights.allow(Rights::FORGET);
+                need(if may_any { Rights::FORGET } else { Rights::FORGET_EXPIRED }, "forget")?;
                 if snapshots.iter().any(|snapshot| self.is_held(snapshot)) {
                     return rule("a snapshot to be forgotten is held");
+                }
+                if !may_any {
+                    self.judge_expired(appender, &snapshots)?;
                 }
                 Ok(Effect::Forget(snapshots))
             }

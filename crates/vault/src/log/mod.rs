@@ -12,6 +12,7 @@ pub mod config;
 pub mod duty;
 mod effect;
 pub mod entry;
+mod expired;
 pub mod fold;
 mod news;
 pub mod op;

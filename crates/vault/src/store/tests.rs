@@ -275,7 +275,10 @@ async fn perform(store: &Store, act: &Act) -> String {
         }
         Act::Delete(name) => format!("{:?}", store.delete(&path(name)).await.unwrap()),
         Act::Read(name) => format!("{:?}", store.read(&path(name)).await.map_err(|error| error.kind())),
-        Act::List => format!("{:?}", store.list("packs/").await.unwrap()),
+        Act::List => {
+            let listed = store.list("packs/").await.unwrap().into_iter();
+            format!("{:?}", listed.map(|object| (object.path, object.bytes)).collect::<Vec<_>>())
+        }
     }
 }
 

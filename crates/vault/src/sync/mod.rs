@@ -9,14 +9,17 @@
 //! | [`history`] | the statements of a log, to be carried to another |
 //! | [`courier`] | bringing a replica level, without keys |
 //! | [`behind`] | by how much a replica is behind |
+//! | [`mod@mend`] | a whole copy in the place of a damaged object |
 
 pub mod behind;
 pub mod copy;
 pub mod courier;
 pub mod history;
+pub mod mend;
 pub mod shortfall;
 
 pub use behind::{Behind, behind};
 pub use copy::{Copied, copy, copy_all};
 pub use courier::{Failed, SyncProgress, Synced, sync};
+pub use mend::{mend, mend_key};
 pub use shortfall::Shortfall;

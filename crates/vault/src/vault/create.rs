@@ -107,7 +107,7 @@ async fn unmake_all(replicas: &[Replica], error: Error) -> Error {
 /// Removes what a failed creation left, as far as the store lets it, so that the next one can begin. Nobody can ever open
 /// such a vault: its owner's key was never stored whole. The description goes last, so that what is left is never
 /// taken for a vault.
-async fn unmake(replica: &Replica) {
+pub(super) async fn unmake(replica: &Replica) {
     let store = replica.store();
     for n in (0..replica.state().next()).rev() {
         drop(store.delete(&log_path(n)).await);

@@ -38,6 +38,12 @@ impl Vault {
         open.into_iter().map(|(_, id)| id).filter(|id| seen.insert(*id)).collect()
     }
 
+    /// Whether a session has committed on any replica.
+    pub fn has_committed(&self, session: SessionId) -> bool {
+        let states = self.replicas.iter().filter_map(|replica| replica.state().session(session));
+        states.into_iter().any(|session| matches!(session.state, SessionState::Committed(_)))
+    }
+
     /// The last whole checkpoint of a session, from whichever replica has the latest.
     ///
     /// # Errors

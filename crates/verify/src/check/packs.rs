@@ -59,8 +59,12 @@ pub async fn check_data(vault: &Vault, selection: &Selection, progress: &CheckPr
     let mut check = DataCheck { report: check_structure(vault, progress).await?, ..DataCheck::default() };
     let needs = check_snapshots(vault.replica(), &mut CheckReport::default()).await?;
     let claims = Claims::load(vault).await?;
-    let all: Vec<PackId> =
-        claims.packs.keys().chain(needs.packs.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let state = vault.replica().state();
+    // A segment may still speak of a pack that was collected: nobody relies on that, and nothing is lost.
+    let is_there = |id: &&PackId| needs.packs.contains_key(*id) || !state.is_gone(&Name::pack(**id));
+    let all: BTreeSet<PackId> =
+        claims.packs.keys().chain(needs.packs.keys()).filter(is_there).copied().collect();
+    let all: Vec<PackId> = all.into_iter().collect();
     let chosen = choose_packs(&all, selection);
     check.report.packs = all.len() as u64;
     progress.packs_total(chosen.len() as u64);

@@ -101,17 +101,13 @@ impl Scene {
         host: &Host,
         enough: impl Fn(&BackupProgress) -> bool + Send + 'static,
     ) {
+        let ballast = Ballast::put(self.source.path());
         let progress = Arc::new(BackupProgress::default());
-        let seen = Arc::clone(&progress);
-        let watching = std::thread::spawn(move || {
-            while !enough(&seen) {
-                std::thread::yield_now();
-            }
-            seen.stop.store(true, Ordering::Relaxed);
-        });
+        let watching = stop_when(&progress, enough);
         let ended = self.run_as(who, host, &progress).await;
         assert!(matches!(ended, Err(BackupError::Interrupted)), "{ended:?}");
         watching.join().unwrap();
+        ballast.remove();
     }
 
     /// The digest of every file, read back chunk by chunk.

@@ -229,6 +229,28 @@ fn a_courier_needs_no_certificate_and_makes_visible_only_what_a_certified_key_si
 }
 
 #[test]
+fn segments_become_part_of_the_index_by_an_open_session_and_not_when_they_were_swept_meanwhile() {
+    let (mut world, keys) = world();
+    let courier = SigningKey::generate();
+    world.applies(&courier, Op::Courier { session: session(1), key: courier.verify_key() }, OpKind::Courier);
+    let index =
+        |number: u8, segment: u8| Op::Index { session: session(number), segments: vec![pack(segment).id] };
+    world.applies(&courier, index(1, 5), OpKind::Index);
+    assert_eq!(world.state.segments_live(), [pack(5).id]);
+    world.breaks_rule(&courier, index(2, 6), "never begun");
+    world.breaks_rule(&keys.writer, index(1, 6), "another key");
+    let name = Name::index(pack(6).id);
+    world.applies(&keys.keeper, Op::Condemn { names: vec![name] }, OpKind::Condemn);
+    world.applies(&courier, Op::Seen { session: session(1) }, OpKind::Seen);
+    world.applies(&keys.keeper, Op::Sweep { names: vec![name] }, OpKind::Sweep);
+    world.breaks_rule(&courier, index(1, 6), "swept");
+    world.applies(&courier, Op::Keep { session: session(1), names: vec![name] }, OpKind::Keep);
+    world.applies(&courier, index(1, 6), OpKind::Index);
+    world.applies(&courier, Op::Fence { session: session(1) }, OpKind::Fence);
+    assert!(matches!(world.append(&courier, index(1, 7)), Folded::Ignored(Reason::Garbage(_))));
+}
+
+#[test]
 fn a_courier_that_saw_another_log_stops_nobody() {
     let (mut world, _) = world();
     let courier = SigningKey::generate();

@@ -1,0 +1,107 @@
+//! Putting a whole copy in the place of an object that is missing or damaged.
+//!
+//! The one place where a key is deleted that no sweep gave up. It is done only when a sibling's copy, whose bytes hash to
+//! the name, is in hand; the key then holds these bytes or, if the store fails in between, nothing, which is no worse than
+//! damage. A store that deletes late could take the copy away again; the next check would show it.
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::ObjectId;
+use crate::name::Name;
+use crate::objects::{Objects, read_hashed};
+use crate::replicas::{Failures, Siblings};
+use crate::store::Store;
+
+/// Puts a whole copy of the object in its place and reads it back. One that is whole is left as it is.
+///
+/// # Errors
+/// [`Kind::Missing`] and [`Kind::Damaged`] when no sibling has it whole; the store's, among them one that lets nothing be
+/// deleted.
+pub async fn mend(name: &Name, from: &Siblings, to: &Objects) -> Result<()> {
+    let path = to.key(name);
+    if read_hashed(to.store(), &path, &name.id).await.is_ok() {
+        return Ok(());
+    }
+    let bytes = from.read(name).await?;
+    replace(to.store(), &path, &name.id, bytes).await
+}
+
+/// The same for an object of `keys/`, which lies at `path`.
+///
+/// # Errors
+/// As [`mend`].
+pub async fn mend_key(path: &str, id: &ObjectId, from: &Siblings, to: &Store) -> Result<()> {
+    if read_hashed(to, path, id).await.is_ok() {
+        return Ok(());
+    }
+    let mut failures = Failures::default();
+    for sibling in from.in_order() {
+        match read_hashed(sibling.objects().store(), path, id).await {
+            Ok(bytes) => return replace(to, path, id, bytes).await,
+            Err(error) => failures.add(error),
+        }
+    }
+    Err(failures.into_error(|| format!("mend {path}")))
+}
+
+async fn replace(store: &Store, path: &str, id: &ObjectId, bytes: Bytes) -> Result<()> {
+    if store.size(path).await?.is_some() {
+        store.delete(path).await.map_err(|error| error.context(format!("remove the damaged {path}")))?;
+    }
+    store.put(path, bytes).await?;
+    read_hashed(store, path, id).await.map(drop).map_err(|error| match error.kind() {
+        Kind::Missing | Kind::Damaged => {
+            Error::damaged(format!("{path} was put again and is not whole")).because(error)
+        }
+        _ => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_missing_or_damaged_is_replaced_and_what_is_whole_is_left() {
+        let (from, to) = (Objects::new(Store::memory()), Objects::new(Store::memory()));
+        let siblings = Siblings::new([from.clone()]);
+        let bytes = Bytes::from_static(b"right");
+        let name = Name::pack(ObjectId::of(&bytes));
+        assert_eq!(mend(&name, &siblings, &to).await.unwrap_err().kind(), Kind::Missing);
+        from.put(&name, bytes.clone()).await.unwrap();
+        for damaged in [None, Some(&b"wrong"[..]), Some(b"rig")] {
+            to.store().delete(&name.plain_key()).await.unwrap();
+            if let Some(damaged) = damaged {
+                to.store().put(&name.plain_key(), Bytes::from_static(damaged)).await.unwrap();
+            }
+            mend(&name, &siblings, &to).await.unwrap();
+            assert_eq!(to.read(&name).await.unwrap(), bytes);
+        }
+        let written = to.store().usage().bytes_written;
+        mend(&name, &siblings, &to).await.unwrap();
+        assert_eq!(to.store().usage().bytes_written, written);
+    }
+
+    #[tokio::test]
+    async fn damage_is_not_touched_where_no_whole_copy_is_at_hand() {
+        let (from, to) = (Objects::new(Store::memory()), Objects::new(Store::memory()));
+        let name = Name::index(ObjectId::of(b"right"));
+        for objects in [&from, &to] {
+            objects.store().put(&name.plain_key(), Bytes::from_static(b"wrong")).await.unwrap();
+        }
+        let siblings = Siblings::new([from]);
+        assert_eq!(mend(&name, &siblings, &to).await.unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(to.store().read(&name.plain_key()).await.unwrap(), &b"wrong"[..]);
+    }
+
+    #[tokio::test]
+    async fn keys_are_mended_by_their_path() {
+        let (from, to) = (Objects::new(Store::memory()), Store::memory());
+        let (path, bytes) = ("keys/x", Bytes::from_static(b"a slot"));
+        from.store().put(path, bytes.clone()).await.unwrap();
+        to.put(path, Bytes::from_static(b"a slow")).await.unwrap();
+        mend_key(path, &ObjectId::of(&bytes), &Siblings::new([from]), &to).await.unwrap();
+        assert_eq!(to.read(path).await.unwrap(), bytes);
+    }
+}
