@@ -81,7 +81,7 @@ impl Session {
                     let newest = elsewhere.iter().chain(&here).max_by_key(|(id, visible)| rank(*id, visible));
                     session.parent = newest.map(|(id, _)| *id);
                     session.parent_list = newest.map(|(_, visible)| visible.need_list);
-                    session.sequence = newest.map_or(1, |(_, visible)| visible.sequence + 1);
+                    session.sequence = newest.map_or(1, |(_, visible)| visible.sequence.saturating_add(1));
                     Ok(Some(session.begin_op(state)))
                 })
                 .await;
@@ -218,7 +218,7 @@ impl Session {
             None => None,
         };
         let parent_list = visible.map(|visible| visible.need_list);
-        let sequence = visible.map_or(1, |visible| visible.sequence + 1);
+        let sequence = visible.map_or(1, |visible| visible.sequence.saturating_add(1));
         Some((Self { id, source, parent, parent_list, sequence }, first?))
     }
 

@@ -83,6 +83,21 @@ fn begin(thief: &Vault, number: u8) -> Op {
     Op::Begin { session: SessionId([number; 16]), source, parent: None }
 }
 
+/// Commits a snapshot of a source, of which neither the object nor the need list exists.
+async fn commit_nothing(thief: &mut Vault, source: &str, sequence: u64) -> SnapshotId {
+    let ring = std::sync::Arc::clone(thief.ring());
+    let (session, source) = (SessionId([1; 16]), ring.source_id(source));
+    say_as(thief, now(), Op::Begin { session, source, parent: None }).await.unwrap();
+    let snapshot = SnapshotId::of(b"there is none");
+    let need_list = NeedListId::of(b"nor one of these");
+    let commit = CommitStatement { snapshot, source, sequence, need_list, segments: Vec::new() };
+    let body = Body::Commit(commit);
+    let statement = Statement { author: ring.writer_id(), time: now(), serial: 0, body };
+    let statement = statement.sign(ring.vault, &ring.signing).unwrap();
+    say_as(thief, now(), Op::Commit { session, statement }).await.unwrap();
+    snapshot
+}
+
 /// Everything that is condemned, kept for this session.
 fn keep_all(replica: &Replica, session: SessionId) -> Op {
     Op::Keep { session, names: replica.state().condemned().keys().copied().collect() }
@@ -136,21 +151,7 @@ async fn a_flood_of_sessions_holds_collection_up_for_grace_and_no_longer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_need_list_is_missing_blocks_collection_until_it_is_forgotten() {
     let mut looted = Looted::new().await;
-    let op = begin(&looted.thief, 1);
-    say_as(&mut looted.thief, now(), op).await.unwrap();
-    let (ring, lie) = (std::sync::Arc::clone(looted.thief.ring()), SnapshotId::of(b"there is none"));
-    let commit = CommitStatement {
-        snapshot: lie,
-        source: ring.source_id("the thief's"),
-        sequence: 1,
-        need_list: NeedListId::of(b"nor one of these"),
-        segments: Vec::new(),
-    };
-    let body = Body::Commit(commit);
-    let statement = Statement { author: ring.writer_id(), time: now(), serial: 0, body };
-    let statement = statement.sign(ring.vault, &ring.signing).unwrap();
-    say_as(&mut looted.thief, now(), Op::Commit { session: SessionId([1; 16]), statement }).await.unwrap();
-
+    let lie = commit_nothing(&mut looted.thief, "the thief's", 1).await;
     let blocked = looted.collect(now(), 0).await;
     assert_eq!(blocked.left.blocked_by, [lie]);
     assert_eq!((blocked.condemned.objects, blocked.deleted.objects), (0, 0));
@@ -208,5 +209,18 @@ async fn couriers_without_any_key_hold_collection_up_until_a_keeper_fences_them(
     let freed = looted.collect(after(start, 4), 0).await;
     assert!(freed.fenced == 50 && freed.deleted.objects > 0, "{freed:?}");
     assert_eq!(looted.place.owner.replica().state().open_sessions().count(), 0);
+    looted.is_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_under_anothers_source_stops_no_backup_and_gives_way_when_it_is_forgotten() {
+    let mut looted = Looted::new().await;
+    let lie = commit_nothing(&mut looted.thief, "letters", u64::MAX).await;
+    looted.place.owner.refresh().await.unwrap();
+    let source = looted.place.owner.ring().source_id("letters");
+    assert_eq!(looted.place.owner.latest(&source), Some(lie), "a thief can pose as the latest");
+    looted.is_whole().await;
+    assert_ne!(looted.place.owner.latest(&source), Some(lie), "until the next backup");
+    looted.place.owner.forget(&[lie], now()).await.unwrap();
     looted.is_whole().await;
 }
