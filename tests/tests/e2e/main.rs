@@ -20,3 +20,4 @@ mod roles;
 mod roundtrip;
 mod scale;
 mod selection;
+mod together;
