@@ -44,6 +44,8 @@ pub mod retention;
 pub mod roots;
 pub mod segment;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 pub mod snapshot;
 pub mod store;
 pub mod suite;

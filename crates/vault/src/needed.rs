@@ -29,7 +29,16 @@ impl NeedReader {
     /// # Errors
     /// The store's. What is missing or damaged is no error: it is in [`Needed::unread`].
     pub async fn needed(&mut self, replica: &Replica, now: Timestamp) -> Result<Needed> {
-        let state = replica.state();
+        self.needed_of(replica, replica.state(), now).await
+    }
+
+    /// The same of another state of that replica.
+    pub(crate) async fn needed_of(
+        &mut self,
+        replica: &Replica,
+        state: &State,
+        now: Timestamp,
+    ) -> Result<Needed> {
         let wanted = state.wanted_lists(now);
         self.evidence.lists.retain(|id, _| wanted.contains(id));
         let unknown = wanted.iter().filter(|id| !self.evidence.lists.contains_key(*id)).copied();

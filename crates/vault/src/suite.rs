@@ -25,10 +25,17 @@ const HPKE_PUBLIC_BYTES: usize = 32;
 
 /// `N` random bytes from the operating system.
 pub fn random<const N: usize>() -> [u8; N] {
+    #[cfg(test)]
+    if let Some(bytes) = seeded::bytes() {
+        return bytes;
+    }
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system's random source answers");
     bytes
 }
+
+#[cfg(test)]
+pub(crate) mod seeded;
 
 /// SHA-256 of the joined `parts`.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -146,7 +153,12 @@ pub struct VerifyKey(pub [u8; 32]);
 impl VerifyKey {
     /// Whether `signature` is this key's over `domain`, a zero byte and `message`.
     pub fn verifies(&self, domain: &str, message: &[u8], signature: &Signature) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(&signed_bytes(domain, message), &signature.0).is_ok()
+        let key = UnparsedPublicKey::new(&ED25519, &self.0);
+        let verify = || key.verify(&signed_bytes(domain, message), &signature.0).is_ok();
+        #[cfg(test)]
+        return seeded::once(&[&self.0, domain.as_bytes(), message, &signature.0], verify);
+        #[cfg(not(test))]
+        verify()
     }
 
     /// The id of this key's holder: the first 16 bytes of the key's BLAKE3.

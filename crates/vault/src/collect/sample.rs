@@ -218,7 +218,7 @@ fn build_tree(boundary: &crate::suite::Secret, files: &Files, nodes: &mut Nodes)
     Ok(TreeRoot { digest: summary.root, level: summary.level })
 }
 
-fn entry(name: &str, node: Node, xattrs: Vec<Xattr>, extents: Extents) -> Entry {
+pub(crate) fn entry(name: &str, node: Node, xattrs: Vec<Xattr>, extents: Extents) -> Entry {
     let time = FileTime { seconds: 1, nanos: 0 };
     let path = TreePath::new(name.as_bytes()).unwrap();
     Entry {
@@ -227,7 +227,7 @@ fn entry(name: &str, node: Node, xattrs: Vec<Xattr>, extents: Extents) -> Entry 
     }
 }
 
-fn contents(tree: TreeRoot, need: Vec<(PackId, u64)>, now: Timestamp) -> Contents {
+pub(crate) fn contents(tree: TreeRoot, need: Vec<(PackId, u64)>, now: Timestamp) -> Contents {
     Contents {
         tree,
         roots: Roots { manifest: [2; 32], content: [3; 32] },

@@ -50,6 +50,9 @@ impl Needed {
     /// What the roots of `state` need at the time `now` (which expires pins, nothing else).
     pub fn of(state: &State, evidence: &Evidence, now: Timestamp) -> Self {
         let mut needed = Self::default();
+        if !state.rules.roots_count {
+            return needed;
+        }
         let mut packs: BTreeSet<PackId> = BTreeSet::new();
         for (snapshot, visible) in state.roots(now) {
             needed.names.insert(Name::snapshot(snapshot));
@@ -102,10 +105,7 @@ impl Needed {
     ///
     /// # Errors
     /// [`Kind::Damaged`] if it is unknown what a root needs; [`Kind::Conflict`] if a root needs one of the names.
-    pub fn permits(&self, state: &State, names: &[Name]) -> Result<()> {
-        if !state.rules.roots_count {
-            return Ok(());
-        }
+    pub fn permits(&self, names: &[Name]) -> Result<()> {
         if let Some(snapshot) = self.unread.first() {
             let message = format!(
                 "collect: the need list of snapshot {} cannot be read, so nothing can be called unneeded; repair it \

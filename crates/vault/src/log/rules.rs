@@ -2,6 +2,11 @@
 //!
 //! That each rule is needed is shown by turning it off: tests build states without one and watch data being lost.
 
+#[cfg(test)]
+thread_local! {
+    static IN_FORCE: std::cell::Cell<Rules> = const { std::cell::Cell::new(Rules::ALL) };
+}
+
 /// Rules of `docs/format/log.md` that a state and those who append to it obey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
@@ -19,11 +24,33 @@ pub(crate) struct Rules {
     pub(crate) commit_looks: bool,
     /// A swept object's key is never used again.
     pub(crate) keys_move: bool,
+    /// Only keys that a sweep gave up are deleted.
+    pub(crate) strays_are_logged: bool,
+    /// A compaction's packs count once it is committed.
+    pub(crate) compactions_commit: bool,
     /// Whoever lost the race for a number reads what stands there and decides again.
     pub(crate) losers_decide_again: bool,
 }
 
 impl Rules {
+    /// The rules that new states obey: every one.
+    #[cfg(not(test))]
+    pub(crate) fn in_force() -> Self {
+        Self::ALL
+    }
+
+    /// The rules that new states of this thread obey.
+    #[cfg(test)]
+    pub(crate) fn in_force() -> Self {
+        IN_FORCE.get()
+    }
+
+    /// Changes the rules that new states of this thread obey.
+    #[cfg(test)]
+    pub(crate) fn set(self) {
+        IN_FORCE.set(self);
+    }
+
     /// Every rule.
     pub(crate) const ALL: Self = Self {
         sweep_waits: true,
@@ -33,6 +60,8 @@ impl Rules {
         pins_count: true,
         commit_looks: true,
         keys_move: true,
+        strays_are_logged: true,
+        compactions_commit: true,
         losers_decide_again: true,
     };
 }

@@ -120,7 +120,7 @@ pub struct State {
     pub(super) serial: u64,
     pub(super) couriers: BTreeMap<WriterId, SessionId>,
     pub(super) collection: Collection,
-    pub(super) rules: Rules,
+    pub(crate) rules: Rules,
 }
 
 impl State {
@@ -147,7 +147,7 @@ impl State {
             serial: 0,
             couriers: BTreeMap::new(),
             collection: Collection::default(),
-            rules: Rules::ALL,
+            rules: Rules::in_force(),
         }
     }
 

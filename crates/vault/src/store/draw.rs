@@ -3,20 +3,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A generator; whoever shares it draws from one sequence, in the order of the calls.
-pub(super) struct Draw(AtomicU64);
+pub(crate) struct Draw(AtomicU64);
 
 impl Draw {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
     /// The next number.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         split_mix(self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
     }
 
     /// A number below `end`; 0 when nothing is below it.
-    pub(super) fn below(&self, end: u64) -> u64 {
+    pub(crate) fn below(&self, end: u64) -> u64 {
         // The bias of the remainder is far below anything that is drawn for here.
         self.next().checked_rem(end).unwrap_or_default()
     }

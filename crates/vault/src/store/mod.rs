@@ -18,7 +18,7 @@
 mod address;
 mod backend;
 mod budget;
-mod draw;
+pub(crate) mod draw;
 pub mod faults;
 mod local;
 pub mod lock;

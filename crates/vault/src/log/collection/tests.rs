@@ -273,12 +273,12 @@ fn a_keepers_duty_spares_what_roots_need_and_everything_while_a_list_is_unread()
     world.committed(&keys.writer, 1);
     let list = world.state.visible()[&snapshot(1)].need_list;
     let unread = Needed::of(&world.state, &Evidence::default(), TIME);
-    assert!(unread.permits(&world.state, &[pack(5)]).is_err());
+    assert!(unread.permits(&[pack(5)]).is_err());
     let read = ReadList { packs: [pack(1).id].into(), chain: vec![list] };
     let evidence = Evidence { lists: [(list, read)].into(), ..Evidence::default() };
     let needed = Needed::of(&world.state, &evidence, TIME);
-    assert!(needed.permits(&world.state, &[pack(5)]).is_ok());
+    assert!(needed.permits(&[pack(5)]).is_ok());
     for name in [pack(1), Name::index(list), Name::snapshot(snapshot(1)), Name::index(ObjectId([200; 32]))] {
-        assert!(needed.permits(&world.state, &[pack(5), name]).is_err(), "{name:?}");
+        assert!(needed.permits(&[pack(5), name]).is_err(), "{name:?}");
     }
 }

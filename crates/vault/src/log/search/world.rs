@@ -1,36 +1,30 @@
-//! The rules of collection, searched exhaustively in small bounds: every order of the steps of a writer with a parent, a
-//! writer without, a keeper who condemns, sweeps, fences, compacts and whose deletions land late, an owner who forgets, and a
-//! reader who pins. Packs have two frames.
-//!
-//! The state is the real one, and what it judges is judged by its real code; the store is a set of keys. After every step:
-//! every root's chunks are present under keys in force (I1), no open session finds what it relies on swept (P1), a fenced
-//! session is never visible (I3), a forgotten snapshot never returns (I4). Each rule turned off must break one of these.
+//! The searched world: what may happen next, and what must hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::collection::PIN_MICROS_MAX;
-use super::duty::{Evidence, Needed, ReadList};
-use super::fold::Appender;
-use super::fold::tests::{TIME, World as Log, session, sign, snapshot};
-use super::rules::Rules;
-use super::state::{SessionState, State};
-use super::statement::{Body, CommitStatement, Replacement, ReplacesStatement};
-use super::{Op, SignedStatement};
+use super::super::collection::PIN_MICROS_MAX;
+use super::super::duty::{Evidence, Needed, ReadList};
+use super::super::fold::Appender;
+use super::super::fold::tests::{TIME, World as Log, session, sign, snapshot};
+use super::super::rules::Rules;
+use super::super::state::{SessionState, State};
+use super::super::statement::{Body, CommitStatement, Replacement, ReplacesStatement};
+use super::super::{Op, SignedStatement};
 use crate::id::{NeedListId, ObjectId, PinId, SnapshotId, SourceId};
-use crate::keys::{Rights, Role};
+use crate::keys::Rights;
 use crate::name::Name;
 use crate::suite::SigningKey;
 
 /// The first snapshot's pack: chunks 0 and 1.
-const FIRST: u8 = 1;
+pub(super) const FIRST: u8 = 1;
 /// What the second writer uploads: chunk 0.
-const OWN: u8 = 2;
+pub(super) const OWN: u8 = 2;
 /// What a compaction makes of the first pack: chunk 1.
-const COMPACT: u8 = 3;
-const PACKS: [u8; 3] = [FIRST, OWN, COMPACT];
+pub(super) const COMPACT: u8 = 3;
+pub(super) const PACKS: [u8; 3] = [FIRST, OWN, COMPACT];
 
-fn chunks(pack: u8) -> &'static [u8] {
+pub(super) fn chunks(pack: u8) -> &'static [u8] {
     match pack {
         FIRST => &[0, 1],
         OWN => &[0],
@@ -38,21 +32,21 @@ fn chunks(pack: u8) -> &'static [u8] {
     }
 }
 
-fn name(pack: u8) -> Name {
+pub(super) fn name(pack: u8) -> Name {
     Name::pack(ObjectId([pack; 32]))
 }
 
-fn list_of(pack: u8) -> NeedListId {
+pub(super) fn list_of(pack: u8) -> NeedListId {
     ObjectId([pack + 100; 32])
 }
 
 /// The snapshot of a writer that relies on `pack`; the first snapshot is number 0.
-fn snapshot_of(writer: usize, pack: u8) -> SnapshotId {
+pub(super) fn snapshot_of(writer: usize, pack: u8) -> SnapshotId {
     snapshot((writer as u8 + 1) * 10 + pack)
 }
 
 /// The chunks of a snapshot.
-fn wanted(id: &SnapshotId) -> &'static [u8] {
+pub(super) fn wanted(id: &SnapshotId) -> &'static [u8] {
     match id.0[0] / 10 {
         0 => &[0, 1],
         1 => &[1],
@@ -61,10 +55,10 @@ fn wanted(id: &SnapshotId) -> &'static [u8] {
 }
 
 /// A key of the store: the name and the sweep that gave it the key.
-type Key = (Name, Option<u64>);
+pub(super) type Key = (Name, Option<u64>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-enum Doing {
+pub(super) enum Doing {
     Nothing,
     /// Begun; has not chosen what to rely on.
     Looking,
@@ -76,57 +70,57 @@ enum Doing {
 }
 
 #[derive(Clone)]
-struct Writer {
-    doing: Doing,
-    known: Rc<State>,
+pub(super) struct Writer {
+    pub(super) doing: Doing,
+    pub(super) known: Rc<State>,
     /// The length of the log that it knew when it came to rely on its pack.
-    since: u64,
+    pub(super) since: u64,
 }
 
 #[derive(Clone)]
-struct World {
-    head: Rc<State>,
-    store: BTreeSet<Key>,
+pub(super) struct World {
+    pub(super) head: Rc<State>,
+    pub(super) store: BTreeSet<Key>,
     /// Deletions sent that have not landed.
-    late: BTreeSet<Key>,
-    writers: Vec<Writer>,
-    compacting: Doing,
-    compacted: Rc<State>,
+    pub(super) late: BTreeSet<Key>,
+    pub(super) writers: Vec<Writer>,
+    pub(super) compacting: Doing,
+    pub(super) compacted: Rc<State>,
     /// What the keeper decides on; the head, unless it is a mutant.
-    keeper: Rc<State>,
-    left: Left,
-    broken: Option<String>,
+    pub(super) keeper: Rc<State>,
+    pub(super) left: Left,
+    pub(super) broken: Option<String>,
 }
 
 /// How often each thing may still happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Left {
-    condemns: u8,
-    sweeps: u8,
-    fences: u8,
-    forgets: u8,
-    compactions: u8,
-    pins: u8,
-    revivals: u8,
-    writers: usize,
+pub(super) struct Left {
+    pub(super) condemns: u8,
+    pub(super) sweeps: u8,
+    pub(super) fences: u8,
+    pub(super) forgets: u8,
+    pub(super) compactions: u8,
+    pub(super) pins: u8,
+    pub(super) revivals: u8,
+    pub(super) writers: usize,
 }
 
-struct Fixed {
-    owner: SigningKey,
-    keeper: SigningKey,
-    writers: [SigningKey; 2],
-    commits: BTreeMap<(usize, u8), SignedStatement>,
-    first: SignedStatement,
-    replaces: BTreeMap<Vec<SnapshotId>, SignedStatement>,
-    evidence: Evidence,
+pub(super) struct Fixed {
+    pub(super) owner: SigningKey,
+    pub(super) keeper: SigningKey,
+    pub(super) writers: [SigningKey; 2],
+    pub(super) commits: BTreeMap<(usize, u8), SignedStatement>,
+    pub(super) first: SignedStatement,
+    pub(super) replaces: BTreeMap<Vec<SnapshotId>, SignedStatement>,
+    pub(super) evidence: Evidence,
     /// A mutant: what a keeper deletes it never logged.
-    deletes_strays: bool,
+    pub(super) deletes_strays: bool,
     /// A mutant: packs of a compaction serve before it is committed.
-    counts_early: bool,
+    pub(super) counts_early: bool,
 }
 
 impl Fixed {
-    fn new(log: &Log) -> Self {
+    pub(super) fn new(log: &Log) -> Self {
         let lists = PACKS.map(|pack| {
             let read = ReadList { packs: [name(pack).id].into(), chain: vec![list_of(pack)] };
             (list_of(pack), read)
@@ -151,7 +145,7 @@ impl Fixed {
         }
     }
 
-    fn replaces(&mut self, covers: Vec<SnapshotId>) -> SignedStatement {
+    pub(super) fn replaces(&mut self, covers: Vec<SnapshotId>) -> SignedStatement {
         let keeper = &self.keeper;
         let statement = self.replaces.entry(covers).or_insert_with_key(|covers| {
             let replacement = Replacement { old: name(FIRST).id, new: vec![name(COMPACT).id] };
@@ -166,7 +160,7 @@ impl Fixed {
     }
 }
 
-fn statement(key: &SigningKey, snapshot: SnapshotId, writer: usize, pack: u8) -> SignedStatement {
+pub(super) fn statement(key: &SigningKey, snapshot: SnapshotId, writer: usize, pack: u8) -> SignedStatement {
     let source = SourceId([writer as u8; 16]);
     let commit =
         CommitStatement { snapshot, source, sequence: 1, need_list: list_of(pack), segments: vec![] };
@@ -174,7 +168,7 @@ fn statement(key: &SigningKey, snapshot: SnapshotId, writer: usize, pack: u8) ->
 }
 
 impl World {
-    fn start(fixed: &mut Fixed, rules: Rules, left: Left) -> Self {
+    pub(super) fn start(fixed: &mut Fixed, rules: Rules, left: Left) -> Self {
         let mut log = Log::new();
         log.state.rules = rules;
         *fixed = Fixed {
@@ -205,7 +199,7 @@ impl World {
     }
 
     /// Appends to the head; whether the entry was valid.
-    fn append(&mut self, key: &SigningKey, op: Op) -> bool {
+    pub(super) fn append(&mut self, key: &SigningKey, op: Op) -> bool {
         let author = key.verify_key().writer_id();
         let Some(rights) = self.head.rights(author) else { return false };
         let Ok(effect) = self.head.effect_of(op, Appender { author, rights, time: TIME }) else {
@@ -218,15 +212,15 @@ impl World {
         true
     }
 
-    fn key(state: &State, pack: u8) -> Key {
+    pub(super) fn key(state: &State, pack: u8) -> Key {
         (name(pack), state.key_sweep(&name(pack)))
     }
 
-    fn is_present(&self, pack: u8) -> bool {
+    pub(super) fn is_present(&self, pack: u8) -> bool {
         self.store.contains(&Self::key(&self.head, pack))
     }
 
-    fn serves(&self, snapshot: &SnapshotId, chunk: u8) -> bool {
+    pub(super) fn serves(&self, snapshot: &SnapshotId, chunk: u8) -> bool {
         let retired = self.head.collection.retired.get(snapshot);
         let Some(visible) = self.head.visible().get(snapshot).or(retired) else { return false };
         let listed = self.listed(visible.need_list);
@@ -236,12 +230,12 @@ impl World {
         })
     }
 
-    fn listed(&self, list: NeedListId) -> u8 {
+    pub(super) fn listed(&self, list: NeedListId) -> u8 {
         list.0[0] - 100
     }
 
     /// The first invariant that does not hold.
-    fn violation(&self) -> Option<String> {
+    pub(super) fn violation(&self) -> Option<String> {
         if self.broken.is_some() {
             return self.broken.clone();
         }
@@ -256,7 +250,7 @@ impl World {
         None
     }
 
-    fn needed(&self, fixed: &Fixed) -> Needed {
+    pub(super) fn needed(&self, fixed: &Fixed) -> Needed {
         let decided_on = if self.head.rules.losers_decide_again { &self.head } else { &self.keeper };
         let mut needed = Needed::of(decided_on, &fixed.evidence, TIME);
         if fixed.counts_early && self.compacting == Doing::Relying(COMPACT) {
@@ -266,7 +260,7 @@ impl World {
     }
 
     /// Every world that one step leads to, with the step's name.
-    fn next(&self, fixed: &mut Fixed) -> Vec<(String, Self)> {
+    pub(super) fn next(&self, fixed: &mut Fixed) -> Vec<(String, Self)> {
         let mut found = Vec::new();
         for number in 0..self.writers.len() {
             self.writer_steps(number, fixed, &mut found);
@@ -283,11 +277,11 @@ impl World {
         found
     }
 
-    fn session_of(number: usize) -> crate::id::SessionId {
+    pub(super) fn session_of(number: usize) -> crate::id::SessionId {
         session(number as u8 + 1)
     }
 
-    fn writer_steps(&self, number: usize, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
+    pub(super) fn writer_steps(&self, number: usize, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
         let id = Self::session_of(number);
         let key = &fixed.writers[number];
         let writer = &self.writers[number];
@@ -350,7 +344,7 @@ impl World {
         }
     }
 
-    fn attend(&mut self, number: usize, key: &SigningKey, pack: u8) -> Option<Doing> {
+    pub(super) fn attend(&mut self, number: usize, key: &SigningKey, pack: u8) -> Option<Doing> {
         let id = Self::session_of(number);
         if !self.head.awaits_answer(id) {
             return None;
@@ -367,7 +361,7 @@ impl World {
     }
 
     /// One step of `Session::conclude`.
-    fn conclude(
+    pub(super) fn conclude(
         &mut self,
         id: crate::id::SessionId,
         key: &SigningKey,
@@ -402,13 +396,13 @@ impl World {
         Some(Doing::Done)
     }
 
-    fn keeper_steps(&self, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
+    pub(super) fn keeper_steps(&self, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
         if !self.head.rules.losers_decide_again {
             let world = Self { keeper: Rc::clone(&self.head), ..self.clone() };
             found.push(("keeper: read".to_owned(), world));
         }
         let needed = self.needed(fixed);
-        let is_free = |name: &Name| needed.permits(&self.head, &[*name]).is_ok();
+        let is_free = |name: &Name| needed.permits(&[*name]).is_ok();
         if self.left.condemns > 0 {
             let known = |pack: &u8| *pack == FIRST || self.store.iter().any(|(held, _)| *held == name(*pack));
             let names: Vec<Name> = PACKS.iter().filter(|pack| known(pack)).map(|pack| name(*pack)).collect();
@@ -459,7 +453,7 @@ impl World {
         }
     }
 
-    fn compaction_steps(&self, fixed: &mut Fixed, found: &mut Vec<(String, Self)>) {
+    pub(super) fn compaction_steps(&self, fixed: &mut Fixed, found: &mut Vec<(String, Self)>) {
         let id = session(9);
         let mut world = self.clone();
         match self.compacting {
@@ -504,7 +498,7 @@ impl World {
         }
     }
 
-    fn people_steps(&self, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
+    pub(super) fn people_steps(&self, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
         if self.left.forgets > 0 {
             for snapshot in self.head.visible().keys() {
                 let mut world = self.clone();
@@ -554,177 +548,4 @@ impl World {
             found.push(("courier revives".to_owned(), world));
         }
     }
-
-    /// The world's identity: log numbers by rank, so that orders without a difference fall together. Ids differ in their
-    /// first byte.
-    fn fingerprint(&self) -> [u8; 32] {
-        let rank = self.ranks();
-        let mut out = Vec::with_capacity(256);
-        let Left { condemns, sweeps, fences, forgets, compactions, pins, revivals, .. } = self.left;
-        out.extend([
-            condemns,
-            sweeps,
-            fences,
-            forgets,
-            compactions,
-            pins,
-            revivals,
-            self.compacting.number(),
-        ]);
-        for writer in &self.writers {
-            out.extend([writer.doing.number(), rank[&writer.since]]);
-        }
-        for state in self.states() {
-            print_state(state, &rank, &mut out);
-        }
-        for keys in [&self.store, &self.late] {
-            out.push(200);
-            for (name, sweep) in keys {
-                out.extend([name.id.0[0], sweep.map_or(255, |n| rank[&n])]);
-            }
-        }
-        *blake3::hash(&out).as_bytes()
-    }
-
-    fn states(&self) -> impl Iterator<Item = &Rc<State>> {
-        let known = self.writers.iter().map(|writer| &writer.known);
-        known.chain([&self.head, &self.compacted, &self.keeper])
-    }
-
-    fn ranks(&self) -> BTreeMap<u64, u8> {
-        let mut numbers: BTreeSet<u64> = self.writers.iter().map(|writer| writer.since).collect();
-        for state in self.states() {
-            numbers.extend(state.condemned().values().chain(state.swept().values()));
-            for session in state.sessions.values() {
-                numbers.extend([session.begun, session.answered]);
-                numbers.extend(session.kept.values());
-            }
-        }
-        numbers.extend(self.store.iter().chain(&self.late).filter_map(|(_, sweep)| *sweep));
-        numbers.into_iter().zip(0..).collect()
-    }
-}
-
-impl Doing {
-    fn number(self) -> u8 {
-        match self {
-            Self::Nothing => 0,
-            Self::Looking => 1,
-            Self::Done => 2,
-            Self::Putting(pack) => 10 + pack,
-            Self::Relying(pack) => 20 + pack,
-        }
-    }
-}
-
-fn print_state(state: &State, rank: &BTreeMap<u64, u8>, out: &mut Vec<u8>) {
-    for (name, n) in state.condemned() {
-        out.extend([201, name.id.0[0], rank[n]]);
-    }
-    for (name, n) in state.swept() {
-        out.extend([202, name.id.0[0], rank[n], u8::from(state.is_gone(name))]);
-    }
-    for (id, one) in &state.sessions {
-        let parent = one.parent.map_or(255, |parent| parent.0[0]);
-        let is_open = u8::from(one.state == SessionState::Open);
-        out.extend([203, id.0[0], is_open, parent, rank[&one.begun], rank[&one.answered]]);
-        for (name, n) in &one.kept {
-            out.extend([204, name.id.0[0], rank[n]]);
-        }
-    }
-    for id in state.visible().keys() {
-        out.extend([205, id.0[0]]);
-        out.extend(state.serving(id, name(FIRST).id).iter().map(|pack| pack.0[0]));
-    }
-    out.extend(state.forgotten().iter().flat_map(|id| [206, id.0[0]]));
-    out.extend([207, state.pins().len() as u8, u8::from(state.is_compacted(&name(COMPACT).id))]);
-}
-
-/// What a search found.
-struct Found {
-    worlds: usize,
-    violation: Option<(String, Vec<String>)>,
-}
-
-/// Searches every order of steps; stops at the first violation, with the steps that lead to it.
-fn search(fixed: &mut Fixed, rules: Rules, left: Left) -> Found {
-    let start = World::start(fixed, rules, left);
-    let mut met = HashSet::from([start.fingerprint()]);
-    let mut waiting = vec![(start, Vec::new())];
-    while let Some((world, steps)) = waiting.pop() {
-        for (step, next) in world.next(fixed) {
-            if !met.insert(next.fingerprint()) {
-                continue;
-            }
-            let mut path: Vec<String> = steps.clone();
-            path.push(step);
-            if let Some(violation) = next.violation() {
-                return Found { worlds: met.len(), violation: Some((violation, path)) };
-            }
-            waiting.push((next, path));
-        }
-    }
-    Found { worlds: met.len(), violation: None }
-}
-
-fn fixed() -> Fixed {
-    Fixed::new(&Log::new())
-}
-
-const COLLECTING: Left =
-    Left { condemns: 2, sweeps: 2, fences: 1, forgets: 1, compactions: 0, pins: 0, revivals: 0, writers: 2 };
-
-#[track_caller]
-fn holds(left: Left, worlds_min: usize) {
-    let found = search(&mut fixed(), Rules::ALL, left);
-    assert!(found.violation.is_none(), "{:#?}", found.violation);
-    assert!(found.worlds >= worlds_min, "{} worlds", found.worlds);
-}
-
-#[track_caller]
-fn breaks(rule: &str, mutant: impl FnOnce(&mut Rules, &mut Fixed), left: Left) {
-    let (mut rules, mut fixed) = (Rules::ALL, fixed());
-    mutant(&mut rules, &mut fixed);
-    let found = search(&mut fixed, rules, left);
-    assert!(found.violation.is_some(), "{rule} is off: {} worlds and nothing is lost", found.worlds);
-}
-
-#[test]
-fn nothing_is_lost_when_two_writers_and_a_keeper_meet() {
-    holds(COLLECTING, 1_000);
-}
-
-#[test]
-fn nothing_is_lost_when_a_keeper_compacts() {
-    holds(Left { compactions: 1, writers: 1, ..COLLECTING }, 1_000);
-}
-
-#[test]
-fn nothing_is_lost_when_a_reader_pins_and_a_courier_carries() {
-    holds(Left { fences: 0, pins: 1, revivals: 1, ..COLLECTING }, 1_000);
-}
-
-#[test]
-fn each_rule_is_needed() {
-    let reviving = Left { revivals: 1, ..COLLECTING };
-    let pinning = Left { pins: 1, writers: 1, fences: 0, ..COLLECTING };
-    let compacting = Left { compactions: 1, writers: 1, fences: 0, ..COLLECTING };
-    breaks("what roots need", |rules, _| rules.roots_count = false, COLLECTING);
-    breaks("sweeps wait", |rules, _| rules.sweep_waits = false, COLLECTING);
-    let neither = |rules: &mut Rules, _: &mut Fixed| (rules.sweep_waits, rules.commit_looks) = (false, false);
-    breaks("sweeps wait and commits look", neither, COLLECTING);
-    breaks("keeps count", |rules, _| rules.keep_counts = false, COLLECTING);
-    breaks("keys move", |rules, _| rules.keys_move = false, COLLECTING);
-    breaks("losers decide again", |rules, _| rules.losers_decide_again = false, COLLECTING);
-    breaks("a forget is final", |rules, _| rules.forget_is_final = false, reviving);
-    breaks("pins count", |rules, _| rules.pins_count = false, pinning);
-    breaks("strays are logged", |_, fixed| fixed.deletes_strays = true, COLLECTING);
-    breaks("compactions serve once committed", |_, fixed| fixed.counts_early = true, compacting);
-}
-
-#[test]
-fn every_kind_of_holder_takes_part() {
-    // The search stands on the roles' presets: a keeper that could not sweep would make it pass for nothing.
-    assert!(Rights::of_role(Role::Keeper).allow(Rights::SWEEP));
-    assert!(!Rights::of_role(Role::Writer).allow(Rights::CONDEMN));
 }
