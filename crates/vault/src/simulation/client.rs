@@ -20,12 +20,12 @@ use crate::replicas::Siblings;
 use crate::session::PackStore;
 use crate::snapshot::TreeRoot;
 use crate::store::draw::Draw;
-use crate::store::faults::{Faults, Plan, SkewedClock};
+use crate::store::faults::{Fault, Faults, Plan, Request, SkewedClock};
 use crate::store::{RetryPolicy, Store, StoreOptions};
 use crate::suite::random;
 use crate::sync::{SyncProgress, sync};
 use crate::tree::{NodeSink, TreeBuilder};
-use crate::vault::Vault;
+use crate::vault::{Vault, chain};
 use crate::{Error, Kind, Result};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -56,7 +56,7 @@ impl Task {
             Self::BackUp { .. } => 8,
             Self::Collect | Self::Forget => 10,
             Self::Read => 3,
-            Self::Carry => 5,
+            Self::Carry => 7,
         }
     }
 
@@ -115,8 +115,8 @@ impl Client {
                 () = death(faults) => None,
             };
             match outcome {
-                Some(Err(error)) if error.to_string().contains("was collected while") => {
-                    world.violated(format!("P1: {error}"));
+                Some(Err(error)) if chain(&error).contains("was collected while") => {
+                    world.violated(format!("P1: {}", chain(&error)));
                 }
                 Some(Err(error)) if error.kind() == Kind::Bug => world.violated(format!("a fault: {error}")),
                 Some(_) => {}
@@ -133,7 +133,7 @@ impl Client {
     fn prepare_fate(&self) {
         for (_, faults) in &self.views {
             match self.draw.below(8) {
-                0 | 1 => faults.kill_after(self.draw.below(50)),
+                0 | 1 => faults.kill_after(self.draw.below(120)),
                 2 => faults.pause_for(6 * DAY),
                 _ => {}
             }
@@ -305,7 +305,8 @@ fn views(world: &World, draw: &Draw) -> [(Store, Faults); 2] {
     [0, 1].map(|place| {
         let retry = RetryPolicy { attempts_max: 5, ..RetryPolicy::default() };
         let options = StoreOptions { retry, seed: draw.next(), ..StoreOptions::default() };
-        world.stores[place].with_faults(Plan::rough(12), &options)
+        let plan = Plan::rough(12).with(Request::Delete, Fault::Late, 250);
+        world.stores[place].with_faults(plan, &options)
     })
 }
 

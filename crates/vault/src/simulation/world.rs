@@ -26,6 +26,9 @@ use crate::vault::{CreateOptions, Place, Vault};
 /// Files by name; the number stands for the content.
 pub(super) type Files = BTreeMap<String, u64>;
 
+/// Seconds between the moments at which many begin: four hours.
+const FULL_HOUR: u64 = 4 * 3600;
+
 /// When the simulated world begins, in microseconds.
 const DAWN: i64 = 1_700_000_000_000_000;
 
@@ -216,8 +219,12 @@ impl World {
         }
     }
 
-    /// Waits for a while that is drawn: up to `most`.
+    /// Waits for a while that is drawn, up to `most`; often until a full hour, when others begin too.
     pub(super) async fn wait(&self, draw: &Draw, most: Duration) {
         tokio::time::sleep(most.mul_f64(draw.below(1000) as f64 / 1000.0)).await;
+        if draw.below(2) == 0 {
+            let past = self.start.elapsed().as_secs() % FULL_HOUR;
+            tokio::time::sleep(Duration::from_secs(FULL_HOUR - past)).await;
+        }
     }
 }
