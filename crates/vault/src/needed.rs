@@ -21,6 +21,8 @@ const READS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub struct NeedReader {
     evidence: Evidence,
+    #[cfg(test)]
+    before: Option<Needed>,
 }
 
 impl NeedReader {
@@ -39,6 +41,11 @@ impl NeedReader {
         state: &State,
         now: Timestamp,
     ) -> Result<Needed> {
+        // A mutant decides on what it read before.
+        #[cfg(test)]
+        if let Some(before) = self.before.clone().filter(|_| !state.rules.losers_decide_again) {
+            return Ok(before);
+        }
         let wanted = state.wanted_lists(now);
         self.evidence.lists.retain(|id, _| wanted.contains(id));
         let unknown = wanted.iter().filter(|id| !self.evidence.lists.contains_key(*id)).copied();
@@ -52,7 +59,10 @@ impl NeedReader {
         }
         drop(reads);
         self.read_segments(replica).await?;
-        Ok(Needed::of(state, &self.evidence, now))
+        let needed = Needed::of(state, &self.evidence, now);
+        #[cfg(test)]
+        self.before.replace(needed.clone());
+        Ok(needed)
     }
 
     /// What was read.

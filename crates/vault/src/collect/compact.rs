@@ -170,8 +170,6 @@ impl Collector<'_> {
         }
         let packs = batch.made.iter().filter(|object| object.name == Name::pack(object.name.id));
         let (made, bytes) = packs.fold((0, 0), |(count, sum), object| (count + 1, sum + object.bytes));
-        #[cfg(test)]
-        let old: Vec<Name> = batch.replaced.keys().map(|pack| Name::pack(*pack)).collect();
         let replacements = batch
             .replaced
             .into_iter()
@@ -189,13 +187,6 @@ impl Collector<'_> {
         let relied: BTreeSet<Name> = batch.made.iter().map(|object| object.name).collect();
         let signer = Signer { key: &ring.signing, time: now };
         let op = Op::Replace { session: session.id, statement };
-        #[cfg(test)]
-        if !self.replica.state().rules.compactions_commit {
-            let (condemn, sweep) = (Op::Condemn { names: old.clone() }, Op::Sweep { names: old });
-            for op in [condemn, Op::Seen { session: session.id }, sweep] {
-                drop(self.replica.append(signer, |_| Ok(Some(op.clone()))).await);
-            }
-        }
         session.conclude(self.replica, signer, &relied, &[], &op).await?;
         stock.add(batch.made);
         self.outcome.made.objects += made;

@@ -216,8 +216,8 @@ fn plan_sweeps(facts: &Facts<'_>, options: &Options, plan: &mut Plan) {
             plan.grace_ends = Some(plan.grace_ends.map_or(ends, |first| first.min(ends)));
             continue;
         }
-        let waiting_for: Vec<SessionId> =
-            open.iter().filter(|(_, session)| session.answered < *condemned).map(|(id, _)| *id).collect();
+        let left = |id: &SessionId| open.iter().any(|(open, _)| open == id);
+        let waiting_for: Vec<SessionId> = facts.state.waiting_for(*condemned).filter(left).collect();
         if waiting_for.is_empty() {
             plan.sweep.push((*name, *condemned));
             plan.sweep_amount.add(bytes);

@@ -274,7 +274,7 @@ impl<'a> Collector<'a> {
         let names: Vec<Name> = condemned.keys().copied().collect();
         let still = |state: &State, name: &Name| {
             let by = condemned.get(name).copied();
-            let answered = |by: u64| state.open_sessions().all(|(_, open)| open.answered >= by);
+            let answered = |by: u64| state.waiting_for(by).next().is_none();
             by.is_some_and(|by| state.condemned().get(name) == Some(&by) && answered(by))
         };
         // The bytes are looked up under the keys that are about to be given up.

@@ -93,6 +93,13 @@ impl State {
         self.collection.swept.get(name).copied()
     }
 
+    /// The open sessions for which a sweep of what entry `condemned` condemned waits. Whoever began later has read the
+    /// condemn, and says `keep` before it relies on the name.
+    pub fn waiting_for(&self, condemned: u64) -> impl Iterator<Item = SessionId> + '_ {
+        let unanswered = move |(_, open): &(SessionId, &Session)| open.answered < condemned;
+        self.open_sessions().filter(move |open| self.rules.sweep_waits && unanswered(open)).map(|(id, _)| id)
+    }
+
     /// The sweep that gives `name` its key, if one does.
     pub fn key_sweep(&self, name: &Name) -> Option<u64> {
         self.sweep_of(name).filter(|_| self.rules.keys_move)
@@ -398,9 +405,7 @@ impl State {
             }
             latest = latest.max(*condemned);
         }
-        // Whoever began later has read the condemn, and says `keep` before it relies on the name.
-        let waits = self.rules.sweep_waits && self.open_sessions().any(|(_, open)| open.answered < latest);
-        if waits {
+        if self.waiting_for(latest).next().is_some() {
             return rule("an open session has not answered the condemn yet");
         }
         Ok(Collect::Sweep(names))

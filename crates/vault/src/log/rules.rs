@@ -26,8 +26,6 @@ pub(crate) struct Rules {
     pub(crate) keys_move: bool,
     /// Only keys that a sweep gave up are deleted.
     pub(crate) strays_are_logged: bool,
-    /// A compaction's packs count once it is committed.
-    pub(crate) compactions_commit: bool,
     /// Whoever lost the race for a number reads what stands there and decides again.
     pub(crate) losers_decide_again: bool,
 }
@@ -61,7 +59,6 @@ impl Rules {
         commit_looks: true,
         keys_move: true,
         strays_are_logged: true,
-        compactions_commit: true,
         losers_decide_again: true,
     };
 }

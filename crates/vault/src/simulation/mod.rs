@@ -10,7 +10,9 @@
 //! - a fenced session is never visible (I3), a forgotten snapshot never returns (I4);
 //!
 //! and at the end, when all is quiet, one cleanup leaves nothing but what is needed (P2), and every snapshot holds
-//! exactly what its writer put into it. A rule that is turned off makes this fail.
+//! exactly what its writer put into it. Rules that are turned off make this fail; those that the
+//! actors obey by themselves too, or that these lives seldom put to the test, are shown to be needed by the search in
+//! `log`.
 //!
 //! `SHUDAO_SIMULATION_SEEDS=100000 cargo nextest run --workspace --cargo-profile release -E 'test(simulation)'` runs
 //! more; `SHUDAO_SIMULATION_SEED=n` replays one.
@@ -103,16 +105,6 @@ fn without_reading_again_before_deciding_something_is_lost() {
 }
 
 #[test]
-fn without_looking_at_sweeps_something_is_lost() {
-    is_noticed(|rules| (rules.sweep_waits, rules.commit_looks) = (false, false));
-}
-
-#[test]
-fn without_waiting_for_sessions_something_is_lost() {
-    is_noticed(|rules| rules.sweep_waits = false);
-}
-
-#[test]
 fn without_new_keys_something_is_lost() {
     is_noticed(|rules| rules.keys_move = false);
 }
@@ -125,16 +117,6 @@ fn without_logging_strays_something_is_lost() {
 #[test]
 fn without_pins_something_is_lost() {
     is_noticed(|rules| rules.pins_count = false);
-}
-
-#[test]
-fn without_forgetting_for_good_something_returns() {
-    is_noticed(|rules| rules.forget_is_final = false);
-}
-
-#[test]
-fn without_committing_compactions_first_something_is_lost() {
-    is_noticed(|rules| rules.compactions_commit = false);
 }
 
 #[test]
