@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{
@@ -16,6 +17,7 @@ use crate::log::duty::Hindrances;
 use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
 use crate::name::Name;
 use crate::need::{NeedBase, NeedList};
+use crate::needed::read_list;
 use crate::objects::Objects;
 use crate::pack::FinishedPack;
 use crate::replica::Replica;
@@ -23,6 +25,9 @@ use crate::replicas::{Failures, Siblings};
 use crate::segment::{FinishedSegment, SegmentBuilder};
 use crate::snapshot::{Contents, Draft};
 use crate::suite::random;
+
+/// Packs looked for at the same time before a commit.
+const LOOKS_MAX: usize = 16;
 
 /// A session that may commit once on each replica on which it has begun.
 #[derive(Debug, Clone)]
@@ -191,7 +196,34 @@ impl Session {
         let signer = Signer { key: &ring.signing, time: now };
         let op = Op::Commit { session: self.id, statement };
         let relied = sealed.relies_on(segments);
+        self.must_be_there(replica, sealed).await?;
         self.conclude(replica, signer, &relied, &sealed.made(), &op).await
+    }
+
+    /// Looks for the packs that the parent's snapshot does not vouch for by being visible here. A segment may speak of a pack
+    /// that was never brought to this replica, because no snapshot that was brought needs it any more.
+    async fn must_be_there(&self, replica: &Replica, sealed: &Sealed) -> Result<()> {
+        let is_visible = |parent: &SnapshotId| replica.state().visible().contains_key(parent);
+        let parent = self.parent.filter(is_visible).zip(self.parent_list);
+        let known = match parent {
+            Some((parent, list)) => {
+                let list = read_list(replica.objects(), replica.vault_id(), list).await;
+                list.map(|list| replica.state().serving_all(&parent, &list.packs)).unwrap_or_default()
+            }
+            None => BTreeSet::new(),
+        };
+        let unknown = sealed.needs.difference(&known).map(|pack| Name::pack(*pack));
+        let looks = unknown.map(|name| async move { (name, replica.objects().size(&name).await) });
+        let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(LOOKS_MAX);
+        while let Some((name, size)) = looks.next().await {
+            if size?.is_none() {
+                let message = format!(
+                    "commit: {name} is not there; `vault replica sync` or `check --repair` brings it"
+                );
+                return Err(Error::new(Kind::Conflict, message));
+            }
+        }
+        Ok(())
     }
 
     /// The session `id` again, for a run that goes on with it under the same key, and the place of a replica on which it has

@@ -50,7 +50,7 @@ fn write(
     let (mut committed, mut tally) = (BTreeMap::new(), Tally::default());
     let mut chance = Noise::new(seed);
     for round in 0_u64.. {
-        if Instant::now() > until {
+        if Instant::now() > until && tally.done > 0 {
             break;
         }
         put_noise(&source.join(format!("noise {}", chance.below(4))), 1 << 20, chance.next_number());
@@ -78,7 +78,7 @@ fn write(
 fn collect(owner: &Client, keeper: &Client, until: Instant) -> (BTreeSet<String>, Tally) {
     let (mut forgotten, mut tally) = (BTreeSet::new(), Tally::default());
     let mut chance = Noise::new(77);
-    while Instant::now() < until {
+    while Instant::now() < until || tally.done == 0 {
         let forget = owner.run(["forget", "--keep-last", "2", "--yes", "--json"]).ok();
         let verdicts = forget.rows().into_iter().filter(|verdict| verdict["forget"] == true);
         forgotten.extend(verdicts.map(|verdict| verdict["snapshot"].as_str().unwrap().to_owned()));

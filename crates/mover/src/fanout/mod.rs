@@ -13,7 +13,7 @@
 //! *behind*; a copy from a sibling brings them level. A replica that does not answer is asked again and again as long as
 //! another one works, and for [`FanoutOptions::patience`] after that.
 //!
-//! [`schedule`] decides; this module moves bytes.
+//! `schedule` decides; this module moves bytes.
 
 mod schedule;
 mod spool;

@@ -170,6 +170,11 @@ impl State {
         packs.iter().flat_map(|pack| self.serving(snapshot, *pack)).collect()
     }
 
+    /// Whether a compaction put elsewhere what snapshots need of this pack.
+    pub fn is_replaced(&self, pack: &PackId) -> bool {
+        self.collection.replaced.contains_key(pack)
+    }
+
     /// Whether a compaction made this pack.
     pub fn is_compacted(&self, pack: &PackId) -> bool {
         self.collection.compacted.contains_key(pack)

@@ -4,11 +4,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`copy`] | one object from whichever sibling has it |
+//! | [`mod@copy`] | one object from whichever sibling has it |
 //! | [`shortfall`] | what a snapshot needs that a replica does not hold (pure) |
 //! | [`history`] | the statements of a log, to be carried to another |
 //! | [`courier`] | bringing a replica level, without keys |
-//! | [`behind`] | by how much a replica is behind |
+//! | [`mod@behind`] | by how much a replica is behind |
 //! | [`mod@mend`] | a whole copy in the place of a damaged object |
 
 pub mod behind;
