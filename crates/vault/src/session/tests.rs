@@ -72,6 +72,10 @@ async fn a_commit_after_the_writers_key_was_removed_is_refused_and_nothing_is_vi
 async fn each_snapshot_lists_exactly_its_packs_whatever_its_parent_lists() {
     let (_store, _, mut writer, _) = owned().await;
     let pack = |n: u8| PackId::of(&[n]);
+    for n in [1, 2, 3, 4, 9] {
+        let bytes = Bytes::from(vec![n]);
+        writer.replica().objects().put(&Name::pack(pack(n)), bytes).await.unwrap();
+    }
     for (sequence, packs) in [(1, vec![1, 2]), (2, vec![2, 3, 4]), (3, vec![]), (4, vec![9])] {
         let session = writer.begin(SOURCE, Timestamp(3)).await.unwrap();
         assert_eq!(session.sequence, sequence);
