@@ -217,9 +217,7 @@ impl Session {
         let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(LOOKS_MAX);
         while let Some((name, size)) = looks.next().await {
             if size?.is_none() {
-                let message = format!(
-                    "commit: {name} is not there; `vault replica sync` or `check --repair` brings it"
-                );
+                let message = format!("commit: {name} is not there, although a segment speaks of it");
                 return Err(Error::new(Kind::Conflict, message));
             }
         }
