@@ -85,6 +85,15 @@ pub fn put_many(directory: &Path, count: u32, bytes_each: usize) {
     }
 }
 
+/// Makes a file that is one hole.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn put_hole(path: &Path, bytes: u64) {
+    let file = File::create(path).expect("create a sparse file");
+    file.set_len(bytes).expect("set a sparse file's length");
+}
+
 /// A modest mixed tree: text, noise, an empty directory, a link. It fits a few packs.
 ///
 /// # Panics

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shudao_tests::clock::settle;
 use shudao_tests::compare::same;
-use shudao_tests::content::{plant_small, put_noise};
+use shudao_tests::content::{plant_small, put_hole, put_noise};
 use shudao_tests::invocation::Running;
 use shudao_tests::vaultbox::Vaultbox;
 
@@ -78,10 +78,14 @@ fn a_killed_backup_uploads_nothing_twice() {
 fn an_interrupted_backup_says_how_to_go_on_and_another_machine_does_not_read_again_what_was_read() {
     let place = Vaultbox::new();
     let source = planted(&place);
+    // What comes last takes minutes to read, and no pack: the run cannot have read everything when it is told to stop.
+    let ballast = source.join("zz ballast");
+    put_hole(&ballast, 256 << 30);
     let running = running(&place, &source, 30 << 20);
     running.interrupt();
     let stopped = running.wait().exits(130);
     assert!(stopped.mentions("backup --limit 24MiB"), "{stopped}");
+    std::fs::remove_file(&ballast).unwrap();
     let other = place.other_machine("other");
     let name = format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), source.display());
     let done = other.backup_as(&name, &source).ok();

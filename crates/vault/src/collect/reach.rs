@@ -18,8 +18,8 @@ use crate::tree::{
 
 /// Chunks are marked together, so that pages of the index are read in order: 4 MiB of ids.
 const PENDING_MAX: usize = 128 << 10;
-/// Of so many chunks it is remembered exactly that they were met (32 MiB): neighbours in time share most of their leaves' entries,
-/// and what was met lately need not be looked up again.
+/// Of at most so many chunks it is remembered exactly that they were met (32 MiB): neighbours in time share most of their
+/// leaves' entries, and what was met lately need not be looked up again. A small vault has fewer.
 const RECENT_MAX: usize = 1 << 20;
 /// So many losses are told; all are counted.
 const LOSSES_TOLD_MAX: usize = 20;
@@ -63,13 +63,14 @@ pub struct Walker<'a, S> {
 impl<'a, S: NodeSource + Clone> Walker<'a, S> {
     /// A walker that has walked nothing. `ring` names chunks.
     pub fn new(source: S, ring: Arc<KeyRing>, marks: Marks<'a>) -> Self {
+        let recent = usize::try_from(marks.chunks()).unwrap_or(RECENT_MAX).clamp(1, RECENT_MAX);
         Self {
             source,
             ring,
             marks,
             reached: Reached::default(),
             pending: Vec::new(),
-            recent: vec![Digest::default(); RECENT_MAX],
+            recent: vec![Digest::default(); recent],
             lists: Vec::new(),
             failure: None,
         }
@@ -119,7 +120,7 @@ impl<'a, S: NodeSource + Clone> Walker<'a, S> {
     fn reach(&mut self, chunk: &Digest) {
         self.reached.references += 1;
         let [first, second, third, fourth, ..] = chunk.0;
-        let slot = u32::from_le_bytes([first, second, third, fourth]) as usize % RECENT_MAX;
+        let slot = u32::from_le_bytes([first, second, third, fourth]) as usize % self.recent.len();
         // No chunk has the digest of zeros that an empty slot holds; whoever claims one has it looked up.
         if self.recent[slot] == *chunk && *chunk != Digest::default() {
             return;

@@ -96,6 +96,11 @@ impl<'a> Marks<'a> {
         }
     }
 
+    /// Chunks that can be marked; one that has several places may count several times.
+    pub fn chunks(&self) -> u64 {
+        self.index.chunks()
+    }
+
     /// Marks every place of a chunk.
     ///
     /// # Errors
