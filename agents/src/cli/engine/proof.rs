@@ -364,7 +364,7 @@ impl ReplicaCheck<'_> {
         }
         let mut opened = self.vault.opened()?.lock().await;
         opened.refresh().await?;
-        self.vault.settle(self.ctx, &mut opened);
+        self.vault.settle(self.ctx, &mut opened).await;
         Ok(checked.report)
     }
 

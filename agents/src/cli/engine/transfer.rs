@@ -62,13 +62,16 @@ pub(crate) async fn backup(
     };
     let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
     let mut opened = vault.opened()?.lock().await;
+    if !options.dry_run {
+        vault.must_write(opened.replicas()).await?;
+    }
     let source_id = opened.ring().source_id(&source_name);
     let lock = SourceLock::take(&vault.access.state_dir, &opened.ring().vault, &source_id);
     let _lock = lock.map_err(backup_failure)?;
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| copy(&shown, progress));
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     let done = done.map_err(backup_failure)?;
     for note in &done.notes {
         ctx.output.warning(&Notice::Plain { text: note.clone() });
