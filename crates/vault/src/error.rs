@@ -28,6 +28,8 @@ pub enum Kind {
     Full,
     /// Another client was first, or this one was fenced off.
     Conflict,
+    /// The vault's settings name another client that alone may write here.
+    NotTheWriter,
     /// Written by a newer version, or a feature that the store lacks.
     Unsupported,
     /// An invariant of our own does not hold.

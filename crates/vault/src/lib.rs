@@ -18,6 +18,7 @@
 //! | [`sync`] | copying between replicas |
 //! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
 
+pub mod client;
 pub mod codec;
 pub mod collect;
 pub mod entry;

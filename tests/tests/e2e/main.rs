@@ -20,4 +20,5 @@ mod roles;
 mod roundtrip;
 mod scale;
 mod selection;
+mod single_writer;
 mod together;

@@ -6,6 +6,7 @@ mod init;
 mod key;
 mod replica;
 mod status;
+mod takeover;
 
 use clap::{Args, Subcommand};
 
@@ -26,6 +27,7 @@ enum VaultCommand {
     Status(status::StatusArgs),
     Key(key::KeyArgs),
     Replica(replica::ReplicaArgs),
+    Takeover(takeover::TakeoverArgs),
 }
 
 pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
@@ -35,5 +37,6 @@ pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
         VaultCommand::Status(args) => status::run(ctx, args).await,
         VaultCommand::Key(args) => key::run(ctx, args).await,
         VaultCommand::Replica(args) => replica::run(ctx, args).await,
+        VaultCommand::Takeover(args) => takeover::run(ctx, args).await,
     }
 }

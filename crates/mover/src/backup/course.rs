@@ -110,7 +110,9 @@ async fn attend(shared: &Shared<'_>, replica: &mut Replica) -> Error {
         tokio::time::sleep(ATTEND_EVERY).await;
         let signer = Signer { key: &shared.ring.signing, time: (shared.clock)() };
         match shared.session.attend(replica, signer, relies_on).await {
-            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden) => return error,
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden | Kind::NotTheWriter) => {
+                return error;
+            }
             // Whether the replica answers is for those to judge who bring it something.
             Ok(()) | Err(_) => {}
         }
