@@ -96,7 +96,8 @@ pub fn run(call: &Call) -> io::Result<(Cost, Vec<u8>)> {
     })?;
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        let last = error.lines().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+        let last =
+            error.lines().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
         return Err(io::Error::other(format!("{}: {}\n{last}", call.shown(), output.status)));
     }
     let cost = parse(&fs::read_to_string(report.path())?)

@@ -61,7 +61,10 @@ pub(super) fn change(directory: &Path, scale: Scale) -> io::Result<()> {
     }
     for number in 0..(files / 200).max(1) {
         let seed = random.number();
-        fs::write(path(directory, random.below(files)).with_extension(format!("{number}.new")), body(seed, &mut Random::new(seed)))?;
+        fs::write(
+            path(directory, random.below(files)).with_extension(format!("{number}.new")),
+            body(seed, &mut Random::new(seed)),
+        )?;
     }
     Ok(())
 }

@@ -49,7 +49,10 @@ pub(super) fn make(path: &Path, scale: Scale) -> io::Result<()> {
 }
 
 /// Writes the file anew, as a dump does; `change` gets each line and writes what stands for it.
-fn rewrite(path: &Path, mut change: impl FnMut(u64, &[u8], &mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn rewrite(
+    path: &Path,
+    mut change: impl FnMut(u64, &[u8], &mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let fresh = path.with_extension("fresh");
     let mut source = BufReader::with_capacity(1 << 20, File::open(path)?);
     let mut target = BufWriter::with_capacity(1 << 20, File::create(&fresh)?);

@@ -43,7 +43,8 @@ pub(super) fn change(path: &Path, scale: Scale) -> io::Result<()> {
         let length = random.magnitude(BLOCK, 16 * BLOCK).next_multiple_of(BLOCK);
         let at = random.below(blocks.saturating_sub(length / BLOCK).max(1)) * BLOCK;
         let seed = random.number();
-        let bytes = if random.below(3) == 0 { noise(seed, length as usize) } else { words(seed, length as usize) };
+        let bytes =
+            if random.below(3) == 0 { noise(seed, length as usize) } else { words(seed, length as usize) };
         file.write_all_at(&bytes, at)?;
     }
     Ok(())

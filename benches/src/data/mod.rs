@@ -116,7 +116,10 @@ mod tests {
                 set.change(place.path(), scale).unwrap();
                 files(place.path(), &mut second);
                 let bare = |files: BTreeMap<std::path::PathBuf, Vec<u8>>| -> Vec<_> {
-                    files.into_iter().map(|(path, bytes)| (path.strip_prefix(place.path()).unwrap().to_owned(), bytes)).collect()
+                    files
+                        .into_iter()
+                        .map(|(path, bytes)| (path.strip_prefix(place.path()).unwrap().to_owned(), bytes))
+                        .collect()
                 };
                 (bare(first), bare(second))
             });

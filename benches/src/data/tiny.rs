@@ -13,7 +13,10 @@ const FILES_A_DIRECTORY: u64 = 10;
 
 fn path(directory: &Path, number: u64) -> PathBuf {
     let leaf = number / FILES_A_DIRECTORY;
-    directory.join(format!("{:03}", leaf / 100)).join(format!("{:02}", leaf % 100)).join(format!("{number:06}.txt"))
+    directory
+        .join(format!("{:03}", leaf / 100))
+        .join(format!("{:02}", leaf % 100))
+        .join(format!("{number:06}.txt"))
 }
 
 fn body(random: &mut Random) -> Vec<u8> {

@@ -4,11 +4,13 @@
 //! generation, restore, check. Everything is on the disk before a step begins, and what a restore wrote counts only when it is
 //! on the disk too. Tools that are not installed are left out by name. `benches/peers.sh` installs them.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 mod report;
 mod round;
 mod tool;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -56,6 +58,13 @@ fn tool(name: &str) -> Result<Tool, String> {
     Tool::ALL.into_iter().find(|tool| tool.name() == name).ok_or_else(|| "no such tool".to_owned())
 }
 
+/// The first line that a tool says of itself.
+fn version(tool: Tool, program: &Path, place: &Place) -> Result<(Tool, String)> {
+    std::fs::create_dir_all(&place.room)?;
+    let (_, said) = shudao_benches::measure::run(&tool.version(program, place))?;
+    Ok((tool, String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned()))
+}
+
 fn main() -> Result<()> {
     let mut options = Options::parse();
     options.shudao = std::fs::canonicalize(&options.shudao)
@@ -88,7 +97,13 @@ fn main() -> Result<()> {
             round::run(*set, scale, number, &tools, &place, &mut figures)?;
         }
     }
-    let page = report::page(&figures.all, &tools, options.rounds, options.percent);
+    let versions = tools.iter().map(|(tool, program)| version(*tool, program, &place(tool.name())));
+    let facts = report::Facts {
+        versions: versions.collect::<Result<_>>()?,
+        rounds: options.rounds,
+        percent: options.percent,
+    };
+    let page = report::page(&figures.all, &facts);
     println!("{}", page.text);
     if let Some(path) = &options.page {
         report::put(path, &page)?;

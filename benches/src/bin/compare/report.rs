@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use shudao_benches::data::DataSet;
@@ -47,37 +47,86 @@ fn sets(all: &[Figure]) -> Vec<DataSet> {
     DataSet::ALL.into_iter().filter(|set| all.iter().any(|figure| figure.set == *set)).collect()
 }
 
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The tools, and what each says of its version.
+    pub(crate) versions: Vec<(Tool, String)>,
+    pub(crate) rounds: u32,
+    /// Of the full size of the data.
+    pub(crate) percent: u64,
+}
+
 /// The page of all figures.
-pub(crate) fn page(all: &[Figure], tools: &[(Tool, PathBuf)], rounds: u32, percent: u64) -> Page {
-    let tools: Vec<Tool> = tools.iter().map(|(tool, _)| *tool).collect();
+pub(crate) fn page(all: &[Figure], facts: &Facts) -> Page {
+    let tools: Vec<Tool> = facts.versions.iter().map(|(tool, _)| *tool).collect();
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "Medians of {rounds} rounds at {percent} % of the full size. Seconds by the wall's clock; in brackets the ratio of Shudao's default to that tool: below 1 Shudao is faster.\n");
+    let _ = writeln!(
+        text,
+        "Medians of {} rounds at {} % of the full size; seconds by the wall's clock; MB are 10⁶ bytes.\n",
+        facts.rounds, facts.percent
+    );
+    for (tool, version) in &facts.versions {
+        let _ = writeln!(text, "- {}: {version}", tool.name());
+    }
     for set in sets(all) {
+        let _ = writeln!(text, "\n### {}\n", set.name());
         table(&mut text, all, set, &tools);
+        ratios(&mut text, all, set, &tools);
     }
     Page { text, svg: chart(all, &tools) }
 }
 
+/// Shudao over others: below 1 it is faster, or smaller.
+fn ratios(text: &mut String, all: &[Figure], set: DataSet, tools: &[Tool]) {
+    let peers: Vec<Tool> = tools.iter().copied().filter(|tool| tool.is_peer()).collect();
+    let least = |tools: &[Tool], step, pick: fn(Cell) -> f64| {
+        let cells = tools.iter().filter_map(|tool| cell(all, set, *tool, step));
+        cells.map(pick).min_by(f64::total_cmp)
+    };
+    let _ = writeln!(
+        text,
+        "\n| ratio | first | unchanged | changed | restore | check | stored | added by the change |"
+    );
+    let _ = writeln!(text, "|---|---|---|---|---|---|---|---|");
+    for own in [Tool::Shudao, Tool::ShudaoFast] {
+        for (others, name) in
+            [(&[Tool::Restic][..], "restic"), (&peers, "the best peer"), (&[Tool::Cp], "cp -a")]
+        {
+            let ratio = |step, pick: fn(Cell) -> f64| {
+                let own = cell(all, set, own, step).map(pick)?;
+                let other = least(others, step, pick).filter(|other| *other > 0.0)?;
+                Some(own / other)
+            };
+            let wall = Step::ALL.map(|step| ratio(step, |cell| cell.wall));
+            let added = [Step::First, Step::Changed].map(|step| ratio(step, |cell| cell.added));
+            if wall.iter().all(Option::is_none) {
+                continue;
+            }
+            let _ = write!(text, "| {} / {name} ", own.name());
+            for figure in wall.into_iter().chain(added) {
+                let _ = write!(text, "| {} ", figure.map_or(String::new(), |figure| format!("{figure:.2}")));
+            }
+            text.push_str("|\n");
+        }
+    }
+}
+
 fn table(text: &mut String, all: &[Figure], set: DataSet, tools: &[Tool]) {
-    let _ = writeln!(text, "### {}\n", set.name());
-    let _ = writeln!(text, "| tool | first | unchanged | changed | restore | check | CPU first | CPU restore | peak MiB | stored MB | added by the change MB |");
+    let _ = writeln!(
+        text,
+        "| tool | first | unchanged | changed | restore | check | CPU first | CPU restore | peak MiB | stored MB | added by the change MB |"
+    );
     let _ = writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|");
     for tool in tools {
         let of = |step| cell(all, set, *tool, step);
         let _ = write!(text, "| {} ", tool.name());
         for step in Step::ALL {
-            match (of(step), cell(all, set, Tool::Shudao, step)) {
-                (Some(own), Some(shudao)) if *tool != Tool::Shudao && own.wall > 0.0 => {
-                    let _ = write!(text, "| {:.2} ({:.2}) ", own.wall, shudao.wall / own.wall);
-                }
-                (Some(own), _) => {
-                    let _ = write!(text, "| {:.2} ", own.wall);
-                }
-                (None, _) => text.push_str("| "),
-            }
+            let _ = write!(text, "| {} ", of(step).map_or(String::new(), |cell| format!("{:.2}", cell.wall)));
         }
-        let figure = |step, pick: fn(Cell) -> f64| of(step).map_or(String::new(), |cell| format!("{:.1}", pick(cell)));
+        let figure =
+            |step, pick: fn(Cell) -> f64| of(step).map_or(String::new(), |cell| format!("{:.1}", pick(cell)));
         let peak = Step::ALL.into_iter().filter_map(of).map(|cell| cell.peak_mib).fold(0.0, f64::max);
         let _ = writeln!(
             text,
@@ -88,7 +137,6 @@ fn table(text: &mut String, all: &[Figure], set: DataSet, tools: &[Tool]) {
             figure(Step::Changed, |cell| cell.added / 1e6),
         );
     }
-    text.push('\n');
 }
 
 /// Writes the tables into a page between its two marks, and the chart beside it.
@@ -102,7 +150,8 @@ pub(crate) fn put(path: &Path, page: &Page) -> Result<()> {
 }
 
 const COLOURS: [&str; 10] = [
-    "#c0392b", "#e67e22", "#f1c40f", "#2c3e50", "#7f8c8d", "#27ae60", "#2980b9", "#8e44ad", "#95a5a6", "#bdc3c7",
+    "#c0392b", "#e67e22", "#f1c40f", "#2c3e50", "#7f8c8d", "#27ae60", "#2980b9", "#8e44ad", "#95a5a6",
+    "#bdc3c7",
 ];
 const WIDTH: f64 = 1100.0;
 const PANEL: f64 = 170.0;
@@ -128,7 +177,12 @@ fn chart(all: &[Figure], tools: &[Tool]) -> String {
     }
     for (row, set) in sets.iter().enumerate() {
         let top = 40.0 + PANEL * row as f64;
-        let _ = writeln!(svg, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{}</text>", top + PANEL / 2.0, set.name());
+        let _ = writeln!(
+            svg,
+            "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{}</text>",
+            top + PANEL / 2.0,
+            set.name()
+        );
         for (column, step) in Step::ALL.into_iter().enumerate() {
             let wide = (WIDTH - LEFT) / Step::ALL.len() as f64;
             let x = LEFT + wide * column as f64;
@@ -139,7 +193,13 @@ fn chart(all: &[Figure], tools: &[Tool]) -> String {
     svg
 }
 
-fn panel(svg: &mut String, all: &[Figure], (set, step): (DataSet, Step), tools: &[Tool], (x, top, wide): (f64, f64, f64)) {
+fn panel(
+    svg: &mut String,
+    all: &[Figure],
+    (set, step): (DataSet, Step),
+    tools: &[Tool],
+    (x, top, wide): (f64, f64, f64),
+) {
     let cells: Vec<Option<Cell>> = tools.iter().map(|tool| cell(all, set, *tool, step)).collect();
     let most = cells.iter().flatten().map(|cell| cell.wall).fold(0.01, f64::max);
     let _ = writeln!(svg, "<text x=\"{x}\" y=\"{}\" fill=\"#555\">{} (s)</text>", top + 12.0, step.name());

@@ -58,7 +58,8 @@ pub(crate) struct Place {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 5] = [Self::First, Self::Unchanged, Self::Changed, Self::Restore, Self::Check];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::First, Self::Unchanged, Self::Changed, Self::Restore, Self::Check];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -113,7 +114,10 @@ impl Tool {
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         let own = [place.programs.clone(), place.programs.join("venv/bin")];
-        own.into_iter().chain(std::env::split_paths(&path)).map(|dir| dir.join(name)).find(|file| file.is_file())
+        own.into_iter()
+            .chain(std::env::split_paths(&path))
+            .map(|dir| dir.join(name))
+            .find(|file| file.is_file())
     }
 
     /// How it tells its version.
@@ -160,10 +164,9 @@ impl Tool {
         }
     }
 
-    fn shudao(self, program: &Path, place: &Place) -> Call {
-        let call = self.call(program, place).arg("--quiet");
+    fn shudao(self, program: &Path, place: &Place, words: &[&str]) -> Call {
+        let call = self.call(program, place).args(words).arg("--quiet");
         let call = call.arg("--vault").arg(Self::repository(place));
-        let call = call.arg("--identity").arg(place.room.join("key"));
         if self == Self::ShudaoTwo { call.arg("--vault").arg(place.room.join("second")) } else { call }
     }
 
@@ -176,14 +179,13 @@ impl Tool {
                 let key = place.room.join("key");
                 let mut init = call().env("SHUDAO_PASSWORD", PASSWORD);
                 init = init.args(["vault", "init", "--no-recovery-kit"]).arg(&repository);
-                let mut add = call().env("SHUDAO_PASSWORD", PASSWORD).arg("--vault").arg(&repository);
                 if self == Self::ShudaoTwo {
                     init = init.arg(place.room.join("second"));
-                    add = add.arg("--vault").arg(place.room.join("second"));
                 }
-                add = add.args(["vault", "key", "add", "--role", "owner", "--recipient"]);
                 let identity = call().args(["vault", "key", "identity"]).arg(&key);
-                vec![init, identity, add.arg(key.with_extension("pub"))]
+                let add = self.shudao(program, place, &["vault", "key", "add", "--role", "owner"]);
+                let add = add.arg("--recipient").arg(key.with_extension("pub"));
+                vec![init, identity, add.env("SHUDAO_PASSWORD", PASSWORD)]
             }
             Self::Restic | Self::Rustic => vec![call().arg("init")],
             Self::Borg => vec![call().args(["init", "--encryption", "repokey-blake2"])],
@@ -200,14 +202,18 @@ impl Tool {
         let (repository, target) = (Self::repository(place), Self::target(place));
         Some(match (self, step) {
             (Self::Shudao | Self::ShudaoFast | Self::ShudaoTwo, _) => {
-                let call = self.shudao(program, place);
+                let words: &[&str] = match step {
+                    Step::Restore => &["restore", "latest"],
+                    Step::Check => &["check", "--read-data"],
+                    _ if self == Self::ShudaoFast => &["backup", "--compression", "fast"],
+                    _ => &["backup"],
+                };
+                let call = self.shudao(program, place, words);
+                let call = call.arg("--identity").arg(place.room.join("key"));
                 match step {
-                    Step::Restore => call.args(["restore", "latest", "--to"]).arg(target),
-                    Step::Check => call.args(["check", "--read-data"]),
-                    _ if self == Self::ShudaoFast => {
-                        call.args(["backup", "--json", "--compression", "fast"]).arg(&place.source)
-                    }
-                    _ => call.args(["backup", "--json"]).arg(&place.source),
+                    Step::Restore => call.arg("--to").arg(target),
+                    Step::Check => call,
+                    _ => call.arg(&place.source),
                 }
             }
             (Self::Restic, Step::Restore) => call.args(["restore", "latest", "--target"]).arg(target),
@@ -233,7 +239,9 @@ impl Tool {
             (Self::Bupstash, _) => {
                 call.args(["put", "--quiet"]).arg(format!("name={}{round}", step.name())).arg(&place.source)
             }
-            (Self::Rclone, Step::Check) => call.args(["check", "--download"]).arg(&place.source).arg(repository),
+            (Self::Rclone, Step::Check) => {
+                call.args(["check", "--download"]).arg(&place.source).arg(repository)
+            }
             (Self::Rclone, Step::Restore) => call.args(["copy", "--metadata"]).arg(repository).arg(target),
             (Self::Rclone, _) => call.args(["sync", "--metadata"]).arg(&place.source).arg(repository),
             (Self::Rsync, Step::Check) => {
@@ -242,7 +250,8 @@ impl Tool {
             (Self::Rsync, Step::Restore) => call.arg("-a").arg(slash(&repository)).arg(target),
             (Self::Rsync, _) => call.args(["-a", "--delete"]).arg(slash(&place.source)).arg(repository),
             (Self::Cp, Step::First) => call.arg("-aT").arg(&place.source).arg(repository),
-            (Self::Cp, Step::Restore) => call.arg("-aT").arg(repository).arg(target),
+            // It keeps one generation: what it shows is how fast this machine makes these files.
+            (Self::Cp, Step::Restore) => call.arg("-aT").arg(&place.source).arg(target),
             (Self::Cp, _) => return None,
         })
     }
