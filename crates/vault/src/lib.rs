@@ -16,7 +16,7 @@
 //! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
 //! | [`sync`] | copying between replicas |
-//! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
+//! | [`vault`], [`session`], [`reliance`], [`resume`] | the handles that the other crates work with; what a session may rely on unread; what an interrupted one leaves |
 
 pub mod codec;
 pub mod collect;
@@ -36,6 +36,7 @@ pub mod object;
 pub mod objects;
 pub mod pack;
 pub mod reader;
+pub mod reliance;
 pub mod remembered;
 pub mod replica;
 pub mod replicas;

@@ -8,15 +8,16 @@ use futures_util::future::join_all;
 
 use crate::collect::{self, Collector};
 use crate::error::{Error, Kind, Result};
-use crate::id::{SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
+use crate::id::{PackId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
 use crate::index::Index;
 use crate::keys::{KeyRing, Role};
 use crate::log::{Config, Visible};
 use crate::name::Name;
-use crate::reader::{Reader, Reliance};
+use crate::reader::Reader;
+use crate::reliance::Reliance;
 use crate::replica::Replica;
 use crate::replicas::{Failures, Siblings};
-use crate::session::{Session, rank};
+use crate::session::{Commitment, Session, rank};
 use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::suite::VerifyKey;
 
@@ -180,6 +181,21 @@ impl Vault {
         Reliance::new(states, self.trusted_writers())
     }
 
+    /// The packs that serve a snapshot on each replica, which are there because it is visible: one set a replica, empty where it
+    /// is not visible or its list cannot be read.
+    pub async fn served(&self, snapshot: &SnapshotId) -> Vec<BTreeSet<PackId>> {
+        let list = match self.find_visible(snapshot) {
+            Some(visible) => self.siblings.need_list(self.ring.vault, visible.need_list).await.ok(),
+            None => None,
+        };
+        let list = list.map(|list| list.packs).unwrap_or_default();
+        let served = |replica: &Replica| match replica.state().visible().get(snapshot) {
+            Some(_) => replica.state().serving_all(snapshot, &list),
+            None => BTreeSet::new(),
+        };
+        self.replicas.iter().map(served).collect()
+    }
+
     /// The owner's settings: the latest that any replica knows.
     pub fn config(&self) -> &Config {
         let states = self.replicas.iter().rev().map(Replica::state);
@@ -280,7 +296,9 @@ impl Vault {
         let sealed = session.seal(&self.siblings, &self.ring, contents, now).await?;
         let mut outcomes = Vec::new();
         for replica in &mut self.replicas {
-            outcomes.push(session.commit_on(replica, &self.ring, &sealed, &segments, now).await);
+            let there = BTreeSet::new();
+            let commitment = Commitment { sealed: &sealed, segments: &segments, there: &there, now };
+            outcomes.push(session.commit_on(replica, &self.ring, &commitment).await);
         }
         self.settle(outcomes)?;
         Ok(sealed.snapshot)
