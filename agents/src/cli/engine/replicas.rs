@@ -78,6 +78,7 @@ pub(crate) async fn replica_add(
         lines.push(line(from, address, &synced));
     }
     remember(&vault.access.state_dir, &added, OnRollback::Accept).await?;
+    ctx.stop.check()?;
     Ok(lines)
 }
 

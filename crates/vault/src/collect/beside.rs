@@ -51,6 +51,9 @@ impl<'a> Beside<'a> {
         own: impl Future<Output = T>,
         each: impl AsyncFn(&mut Replica) -> Result<()>,
     ) -> T {
+        if self.peers.is_empty() {
+            return own.await;
+        }
         let done = {
             let each = &each;
             let steps = self.peers.iter_mut().map(|peer| async move {

@@ -141,7 +141,7 @@ async fn a_replica_that_refuses_or_is_slow_is_named_and_left_as_it_is() {
 async fn a_replica_that_fails_in_the_middle_lets_the_others_finish() {
     // Each request of the second replica's in turn is the first that never ends.
     let mut finished = 0;
-    for survived in 0..12 {
+    for survived in 0..16 {
         let mut spread = Spread::new().await;
         let (line, faults) = spread.faulty();
         let mut keeper = open(&spread.world, &line, "keeper").await;
