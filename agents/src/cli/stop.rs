@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Exit, Failure, Result};
 use super::messages::Notice;
 use super::output::Output;
+
+/// How often waiting work looks whether it should end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The wish that the run come to an end, shared with everything that runs.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +24,13 @@ impl Stop {
     /// Whether the run should come to an end.
     pub(crate) fn is_requested(&self) -> bool {
         self.requested.load(Ordering::Relaxed)
+    }
+
+    /// Returns once the run should come to an end: for work that may be dropped wherever it is.
+    pub(crate) async fn requested(&self) {
+        while !self.is_requested() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The flag itself, for the engines.

@@ -12,6 +12,7 @@ mod import_rules;
 mod incremental;
 mod output;
 mod over_s3;
+mod pins;
 mod proof;
 mod quickstart;
 mod replicas;

@@ -7,6 +7,7 @@ mod collect;
 mod keep;
 mod keys;
 mod open;
+mod pin;
 mod proof;
 mod replicas;
 mod snapshots;
