@@ -12,7 +12,7 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
-//! | [`lock_pass`] | keeping locked what a replica needs |
+//! | [`lock_pass`], [`pin`] | keeping locked what a replica needs; keeping what a reader reads |
 //! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
 //! | [`sync`] | copying between replicas |
@@ -35,6 +35,7 @@ pub mod needed;
 pub mod object;
 pub mod objects;
 pub mod pack;
+pub mod pin;
 pub mod reader;
 pub mod reliance;
 pub mod remembered;

@@ -14,6 +14,7 @@ mod interrupts;
 mod locks;
 mod output;
 mod over_s3;
+mod pins;
 mod proof;
 mod quickstart;
 mod replicas;

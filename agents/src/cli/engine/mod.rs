@@ -8,6 +8,7 @@ mod keep;
 mod keys;
 mod locks;
 mod open;
+mod pin;
 mod proof;
 mod replicas;
 mod snapshots;

@@ -50,6 +50,13 @@ super::messages! {
             "the replica {address} is behind by {objects} objects ({bytes}) of this run: {why}; the next run or `shudao vault replica sync` brings it level"
             "副本 {address} 落后本次运行的 {objects} 个对象（{bytes}）：{why}；下次运行或 `shudao vault replica sync` 可使其一致"
 
+        NotPinned { address: String, why: String }
+            "what is read on the replica {address} is not pinned there: {why}; if it is forgotten meanwhile, it stays for the grace of collection only"
+            "副本 {address} 上正在读取的内容未被固定：{why}；若在此期间被遗忘，仅在回收宽限期内保留"
+        TooManyToPin { count: String }
+            "{count} snapshots are too many to pin: one that is forgotten meanwhile stays for the grace of collection only"
+            "{count} 个快照过多，无法固定：若其中有快照在此期间被遗忘，仅在回收宽限期内保留"
+
         ReplicaAdded { name: String, address: String }
             "Added the replica {name} at {address}. Name it with --vault, or in the config, to have it take part."
             "已添加副本 {name}，位于 {address}。请用 --vault 或在配置中指定它，使其参与后续操作。"
