@@ -28,7 +28,8 @@ use shudao_vault::keys::slot::{Lock, NewSlot};
 use shudao_vault::keys::{Certificate, KeySlot, Role};
 use shudao_vault::log::checkpoint::codec::encode;
 use shudao_vault::log::{
-    Body, CommitStatement, Config, Entry, Folded, KeyPresence, Op, SignedStatement, State, Statement,
+    Body, CommitStatement, Config, Entry, Folded, KeyPresence, LockSettings, Op, SignedStatement, State,
+    Statement,
 };
 use shudao_vault::name::Name;
 use shudao_vault::need::{NeedBase, NeedList};
@@ -40,6 +41,7 @@ use shudao_vault::resume::{
 use shudao_vault::roots::Roots;
 use shudao_vault::segment::SegmentBuilder;
 use shudao_vault::snapshot::{Contents, Counts, Draft, TreeRoot, Unread, UnreadKind, UnreadList};
+use shudao_vault::store::lock::LockMode;
 use shudao_vault::suite::{KdfCost, ReadPublic, Secret, SigningKey, public_of};
 use shudao_vault::tree::{Child, ListChild, ListNode, TreeNode};
 
@@ -159,6 +161,9 @@ fn log(samples: &mut Samples) {
         need_list: id(2),
         segments: vec![id(3), id(4)],
     };
+    let lock =
+        LockSettings { mode: LockMode::Compliance, keep_days: 30, generation_days: 10, since: Timestamp(1) };
+    let locks = vec![(ReplicaId([2; 16]), lock)];
     let bodies = [
         ("hold", 9, Body::Hold(id(1))),
         ("release", 9, Body::Release(id(1))),
@@ -167,7 +172,7 @@ fn log(samples: &mut Samples) {
         ("certificate", 9, Body::Key { subject: certificate.holder().0, presence }),
         ("slot", 9, Body::Key { subject: [4; 16], presence: KeyPresence::Slot(id(5)) }),
         ("removed", 9, Body::Key { subject: [4; 16], presence: KeyPresence::Removed }),
-        ("config", 9, Body::Config(Config { trust_writers: true, ..Config::default() })),
+        ("config", 9, Body::Config(Config { trust_writers: true, locks, ..Config::default() })),
     ];
     for (name, serial, body) in &bodies {
         let statement = sign(*serial, body, key);

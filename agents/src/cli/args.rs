@@ -139,6 +139,7 @@ impl Command {
             Self::Vault(_)
             | Self::Backup(_)
             | Self::Restore(_)
+            | Self::Verify(_)
             | Self::Check(_)
             | Self::Hold(_)
             | Self::Forget(_)
@@ -148,7 +149,6 @@ impl Command {
             | Self::Ls(_)
             | Self::Diff(_)
             | Self::Cat(_)
-            | Self::Verify(_)
             | Self::Survey(_)
             | Self::Completions(_)
             | Self::Man(_) => false,

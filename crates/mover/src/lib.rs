@@ -6,6 +6,7 @@
 //! | [`chunker`] | where files are cut (pure) |
 //! | [`backup`] | from a source to a snapshot |
 //! | [`ingest`] | new chunks on their way into packs |
+//! | [`presence`] | whether what earlier sessions stored is where the logs say |
 //! | [`fanout`] | packs on their way to each replica |
 //! | [`restore`] | from a snapshot back to files |
 //!
@@ -43,6 +44,7 @@ pub mod chunker;
 pub mod fanout;
 pub mod ingest;
 mod lane;
+pub mod presence;
 pub mod restore;
 pub mod source;
 pub mod survey;

@@ -6,6 +6,7 @@ mod agreement;
 mod bad_lines;
 mod generations;
 mod liars;
+mod locked_vault;
 mod object_lock;
 mod place;
 mod roles;

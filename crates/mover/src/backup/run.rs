@@ -1,7 +1,8 @@
 //! The run of a backup: begin, the pipeline's threads; what they make is for `deliver`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
@@ -15,11 +16,13 @@ use shudao_vault::vault::Vault;
 use shudao_vault::{Error, Kind};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::assemble::Assembler;
 use super::beside::Beside;
 use super::checkpoint::{Checkpointer, Log};
-use super::deliver::{Run, Work};
+use super::deliver::Run;
+use super::pipeline::Worked;
 use super::pump::{Pump, ReadJob, Slot};
 use super::read::FileReader;
 use super::reuse::Reuse;
@@ -27,8 +30,9 @@ use super::take_up::{self, Begun};
 use super::unfinished::Unfinished;
 use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary};
 use crate::chunker::{Chunker, GearTable, Profile};
-use crate::ingest::{Ingest, IngestContext};
+use crate::ingest::{Ingest, IngestContext, SealQueue, lock};
 use crate::lane::Parcel;
+use crate::presence::Presence;
 use crate::source::{self, ScanOptions, scan};
 
 /// Slots between pump and assembler, and so also files opened or waiting.
@@ -83,7 +87,7 @@ pub(super) struct Sealed {
 /// Everything the pipeline's threads share.
 pub(super) struct Stage {
     pub(super) ingest: Sealed,
-    queue: crate::ingest::SealQueue,
+    queue: Mutex<SealQueue>,
     reader: Arc<Reader>,
     boundary: Secret,
     gear: GearTable,
@@ -128,10 +132,16 @@ impl Stage {
             progress.bytes_estimated.store(parent.contents.counts.bytes, Ordering::Relaxed);
         }
         let adopted = begun.map(|begun| begun.adopted.clone()).unwrap_or_default();
+        // A dry run relies on nothing.
+        let presence = match begun {
+            Some(begun) => Some(presence(vault, begun).await),
+            None => None,
+        };
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
             reliance: vault.reliance().and(adopted),
+            presence,
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
             dry_run: options.dry_run,
@@ -145,7 +155,7 @@ impl Stage {
         let earlier = begun.map(|begun| begun.earlier.clone()).unwrap_or_default();
         Ok(Self {
             ingest: Sealed { ingest: Arc::new(ingest), paths, one_file_system },
-            queue,
+            queue: Mutex::new(queue),
             reader: Arc::new(vault.reader()),
             boundary,
             gear,
@@ -160,14 +170,23 @@ impl Stage {
     }
 
     /// Starts the threads; packs come out of the other end of `packs`.
-    pub(super) fn start(self, source: BackupSource, packs: mpsc::Sender<Parcel>) -> Work {
-        let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || self.run(source, &packs, &runtime))
+    pub(super) fn start(
+        this: &Arc<Self>,
+        source: BackupSource,
+        packs: mpsc::Sender<Parcel>,
+    ) -> JoinHandle<Worked> {
+        let (this, runtime) = (Arc::clone(this), Handle::current());
+        tokio::task::spawn_blocking(move || this.run(source, &packs, &runtime))
+    }
+
+    /// Prepares another pass.
+    pub(super) fn begin_again(&self) {
+        *lock(&self.queue) = self.ingest.ingest.begin_again();
     }
 
     /// Runs the threads; returns when the last pack has been handed over.
     fn run(
-        self,
+        &self,
         source: BackupSource,
         packs: &mpsc::Sender<Parcel>,
         runtime: &Handle,
@@ -189,10 +208,10 @@ impl Stage {
         runtime: &Handle,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
         let threads = thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
-        let ingest = &self.ingest.ingest;
+        let (ingest, queue) = (&self.ingest.ingest, lock(&self.queue).clone());
         thread::scope(|scope| {
             let sealers: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs))).collect();
+                (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&queue, packs))).collect();
             let built = match source {
                 BackupSource::Tree(options) => self.tree(options, threads, &Ends { packs, runtime }),
                 BackupSource::Command { name, words } => super::stream::store(&self.parts(), name, &words),
@@ -307,6 +326,16 @@ impl Stage {
             runtime: ends.runtime,
         })
     }
+}
+
+/// What need not be looked for is what serves the parent.
+async fn presence(vault: &Vault, begun: &Begun) -> Presence {
+    let served = match &begun.session.parent {
+        Some(parent) => vault.served(parent).await,
+        None => vec![BTreeSet::new(); vault.replicas().len()],
+    };
+    let objects = vault.replicas().iter().map(|replica| replica.objects().clone());
+    Presence::new(objects.zip(served), Handle::current())
 }
 
 /// Where packs go, and what drives the store.

@@ -29,7 +29,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SessionId};
 use shudao_vault::keys::KeyRing;
-use shudao_vault::name::Name;
+use shudao_vault::name::{Area, Name};
 use shudao_vault::objects::Objects;
 use shudao_vault::pack::PackEnds;
 use shudao_vault::resume::{PackMark, SharedShelf};
@@ -150,6 +150,26 @@ impl Fanout {
     pub(crate) fn onto(mut self, shelf: &SharedShelf) -> Self {
         self.shelf = Arc::clone(shelf);
         self
+    }
+
+    /// How long a replica may go without an answer when nobody else is at work.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The segments handed over so far.
+    pub(crate) fn segments(&self) -> BTreeSet<SegmentId> {
+        let schedule = lock(&self.schedule);
+        let segments = schedule.names().iter().filter(|(name, _)| name.area == Area::Index);
+        segments.map(|(name, _)| name.id).collect()
+    }
+
+    /// The packs that a replica has acknowledged, of those handed over. Ask once [`Fanout::carry`] has ended.
+    pub(crate) fn acknowledged(&self, lane: usize) -> BTreeSet<PackId> {
+        let schedule = lock(&self.schedule);
+        let lacking: BTreeSet<Name> = schedule.lacking(lane).map(|(name, _)| name).collect();
+        let packs = schedule.names().iter().map(|(name, _)| *name).filter(|name| name.area == Area::Pack);
+        packs.filter(|name| !lacking.contains(name)).map(|name| name.id).collect()
     }
 
     /// Each replica's counters.

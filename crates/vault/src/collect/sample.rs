@@ -15,7 +15,7 @@ use crate::keys::{Role, Unlock};
 use crate::log::Config;
 use crate::name::Name;
 use crate::pack::{PackBuilder, PackKind};
-use crate::reader::may_rely_on;
+use crate::reliance::may_rely_on;
 use crate::replica::Replica;
 use crate::roots::Roots;
 use crate::session::{PackStore, Session};

@@ -12,7 +12,7 @@ use crate::entry::{Extents, Node};
 use crate::frame::{Compression, Scratch};
 use crate::id::{Digest, PackId, PinId, SnapshotId, SourceId, Timestamp};
 use crate::log::collection::PIN_MICROS_MAX;
-use crate::log::{Op, Signer};
+use crate::log::{Op, Signer, State};
 use crate::name::Name;
 use crate::pack::{PackBuilder, PackKind};
 use crate::replica::Replica;
@@ -211,8 +211,9 @@ impl Client {
         self.world.wait(&self.draw, DAY).await;
         if self.draw.below(2) == 0 {
             let signer = Signer { key: &ring.signing, time: self.now() };
-            let relies = |name: &Name| need.contains_key(&name.id) || segments.contains(&name.id);
-            session.attend(vault.replica_mut(), signer, relies).await?;
+            let relies = |name: &&Name| need.contains_key(&name.id) || segments.contains(&name.id);
+            let relied = |state: &State| state.condemned().keys().filter(relies).copied().collect();
+            session.attend(vault.replica_mut(), signer, relied).await?;
             self.world.wait(&self.draw, DAY).await;
         }
         let mut contents = contents(tree, need.into_iter().collect(), self.now());

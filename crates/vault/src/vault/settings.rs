@@ -23,7 +23,7 @@ impl Standing {
     }
 
     /// What is in force where both were heard: the later one. Two under one serial come from owners who did not reach the same
-    /// replicas; then neither's replicas are dropped.
+    /// replicas; then neither's replicas and locks are dropped.
     fn and(mut self, other: Self) -> Self {
         if other.serial != self.serial {
             return if other.serial > self.serial { other } else { self };
@@ -34,6 +34,12 @@ impl Standing {
             }
         }
         self.config.replicas.sort_unstable();
+        for (id, lock) in other.config.locks {
+            if self.config.locks.iter().all(|(known, _)| *known != id) {
+                self.config.locks.push((id, lock));
+            }
+        }
+        self.config.locks.sort_unstable_by_key(|(id, _)| *id);
         self
     }
 }
