@@ -5,6 +5,7 @@
 mod agreement;
 mod bad_lines;
 mod generations;
+mod growing;
 mod liars;
 mod object_lock;
 mod place;
