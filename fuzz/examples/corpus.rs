@@ -26,7 +26,9 @@ use shudao_vault::keys::recipient::{identity_line, recipient_line};
 use shudao_vault::keys::share::{Sharing, split};
 use shudao_vault::keys::slot::{Lock, NewSlot};
 use shudao_vault::keys::{Certificate, KeySlot, Role};
-use shudao_vault::log::{Body, CommitStatement, Config, Entry, KeyPresence, Op, SignedStatement, Statement};
+use shudao_vault::log::{
+    Body, CommitStatement, Config, Entry, KeyPresence, LockSettings, Op, SignedStatement, Statement,
+};
 use shudao_vault::need::{NeedBase, NeedList};
 use shudao_vault::object::ObjectKind;
 use shudao_vault::pack::{PackEnds, PackKind};
@@ -36,6 +38,7 @@ use shudao_vault::resume::{
 use shudao_vault::roots::Roots;
 use shudao_vault::segment::SegmentBuilder;
 use shudao_vault::snapshot::{Contents, Counts, Draft, TreeRoot, Unread, UnreadKind, UnreadList};
+use shudao_vault::store::lock::LockMode;
 use shudao_vault::suite::{KdfCost, ReadPublic, Secret, SigningKey, public_of};
 use shudao_vault::tree::{Child, ListChild, ListNode, TreeNode};
 
@@ -155,6 +158,13 @@ fn log(samples: &mut Samples) {
         need_list: id(2),
         segments: vec![id(3), id(4)],
     };
+    let lock = LockSettings {
+        mode: LockMode::Compliance,
+        keep_days: 30,
+        generation_days: 10,
+        since: Timestamp(1),
+    };
+    let locks = vec![(ReplicaId([2; 16]), lock)];
     let bodies = [
         ("hold", 9, Body::Hold(id(1))),
         ("release", 9, Body::Release(id(1))),
@@ -163,7 +173,7 @@ fn log(samples: &mut Samples) {
         ("certificate", 9, Body::Key { subject: certificate.holder().0, presence }),
         ("slot", 9, Body::Key { subject: [4; 16], presence: KeyPresence::Slot(id(5)) }),
         ("removed", 9, Body::Key { subject: [4; 16], presence: KeyPresence::Removed }),
-        ("config", 9, Body::Config(Config { trust_writers: true, ..Config::default() })),
+        ("config", 9, Body::Config(Config { trust_writers: true, locks, ..Config::default() })),
     ];
     for (name, serial, body) in &bodies {
         let statement = sign(*serial, body, key);

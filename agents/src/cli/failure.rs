@@ -154,6 +154,7 @@ impl From<shudao_vault::Error> for Failure {
             Kind::Unavailable => (Exit::Failed, Hint::TryAgainLater {}),
             Kind::Denied => (Exit::Failed, Hint::CheckCredentials {}),
             Kind::Full => (Exit::Failed, Hint::MakeRoom {}),
+            Kind::Unlocked => (Exit::Failed, Hint::MakeLockable {}),
             Kind::Unsupported => (Exit::Failed, Hint::UseNewerShudao {}),
             Kind::Bug => (Exit::Failed, Hint::ReportBug {}),
         };
@@ -201,6 +202,7 @@ mod tests {
             (Kind::Unavailable, 1),
             (Kind::Denied, 1),
             (Kind::Full, 1),
+            (Kind::Unlocked, 1),
             (Kind::Unsupported, 1),
             (Kind::Bug, 1),
         ];

@@ -13,6 +13,7 @@ use crate::id::{
     NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
 };
 use crate::keys::KeyRing;
+use crate::lock_pass::{Locking, prove};
 use crate::log::duty::Hindrances;
 use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
 use crate::name::Name;
@@ -77,7 +78,8 @@ impl Session {
     /// snapshot of the source that any of them shows.
     ///
     /// # Errors
-    /// [`crate::Kind::Forbidden`] when the ring's holder may not write here.
+    /// [`crate::Kind::Forbidden`] when the ring's holder may not write here; [`crate::Kind::Unlocked`] when objects cannot be
+    /// locked here and the settings want it.
     pub async fn begin(
         replicas: &mut [Replica],
         ring: &KeyRing,
@@ -93,6 +95,10 @@ impl Session {
                 .map(|(id, visible)| (id, visible.clone()))
                 .collect();
             let mut session = Self { id, source, parent: None, parent_list: None, sequence: 1 };
+            if let Err(error) = prove(&replicas[place], now).await {
+                failures.add(error);
+                continue;
+            }
             let signer = Signer { key: &ring.signing, time: now };
             let begun = replicas[place]
                 .append(signer, |state| {
@@ -118,6 +124,7 @@ impl Session {
     /// # Errors
     /// As [`Session::begin`].
     pub async fn begin_on(&self, replica: &mut Replica, ring: &KeyRing, now: Timestamp) -> Result<()> {
+        prove(replica, now).await?;
         let signer = Signer { key: &ring.signing, time: now };
         let begun = replica.append(signer, |state| {
             let is_begun = state.session(self.id).is_some_and(|session| session.author == ring.writer_id());
@@ -334,10 +341,10 @@ impl Session {
     }
 
     /// Appends `op`, which ends the session, on a state on which everything that it relies on is there and not
-    /// condemned. `made` are its last objects, which are put here.
+    /// condemned. `made` are its last objects, which are put here. Where the settings want locks, all of it is locked before.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
+    /// [`Kind::Unlocked`] if something cannot be locked; [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
     pub(crate) async fn conclude(
         &self,
         replica: &mut Replica,
@@ -346,13 +353,15 @@ impl Session {
         made: &[(Name, Bytes)],
         op: &Op,
     ) -> Result<()> {
+        let parent = self.parent.and_then(|parent| replica.state().visible().get(&parent));
+        let mut locking = Locking::after(replica, parent, signer.time).await;
         loop {
             for (name, bytes) in made {
                 replica.objects().put(name, bytes.clone()).await?;
             }
             replica.catch_up().await?;
-            let all = relied.iter().chain(made.iter().map(|(name, _)| name));
-            let Hindrances { lost, condemned } = replica.state().hindrances(self.id, all)?;
+            let all = || relied.iter().chain(made.iter().map(|(name, _)| name));
+            let Hindrances { lost, condemned } = replica.state().hindrances(self.id, all())?;
             let mut kept = condemned;
             for name in lost {
                 // What was put again stands at the key in force and counts once it is kept.
@@ -362,6 +371,10 @@ impl Session {
                     let message = format!("commit: {name} was collected while this session was away");
                     return Err(Error::new(Kind::Conflict, message));
                 }
+            }
+            // Locking takes time, in which the log may have gone on.
+            if kept.is_empty() && locking.lock(replica, all(), signer.time).await? {
+                continue;
             }
             let op = match log::parts(&kept).next() {
                 Some(part) => Op::Keep { session: self.id, names: part.to_vec() },

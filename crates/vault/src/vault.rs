@@ -24,6 +24,7 @@ use crate::suite::VerifyKey;
 mod create;
 mod interrupted;
 mod keys;
+mod locks;
 mod membership;
 mod open;
 mod recover;
@@ -336,13 +337,12 @@ impl Vault {
         watch: collect::Watch<'_>,
     ) -> Result<collect::Outcome> {
         self.refresh().await?;
-        let replica = &mut self.replicas[place];
-        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
-        collector.plan(&self.index, &only_first_compacts(place, options)).await
+        let index = Arc::clone(&self.index);
+        self.collector(place, watch)?.plan(&index, options).await
     }
 
-    /// Collects what nobody needs on the replica at `place` of [`Vault::replicas`]; only the first one is compacted, because
-    /// what a compaction made is copied to the others. Keepers and owners.
+    /// Collects what nobody needs on the replica at `place` of [`Vault::replicas`]. What is compacted for it is compacted, with the
+    /// same bytes, on all that were opened; who fails at that is named in [`collect::Outcome::problems`]. Keepers and owners.
     ///
     /// # Errors
     /// As [`Vault::plan_collection`]. What was done stays done, and the next collection goes on from there.
@@ -353,11 +353,20 @@ impl Vault {
         watch: collect::Watch<'_>,
     ) -> Result<collect::Outcome> {
         self.refresh().await?;
-        let replica = &mut self.replicas[place];
-        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
-        let outcome = collector.run(&self.index, &only_first_compacts(place, options)).await?;
+        let index = Arc::clone(&self.index);
+        let outcome = self.collector(place, watch)?.run(&index, options).await;
+        drop(index);
+        let outcome = outcome?;
         self.refresh().await?;
         Ok(outcome)
+    }
+
+    fn collector<'a>(&'a mut self, place: usize, watch: collect::Watch<'a>) -> Result<Collector<'a>> {
+        let (before, from) = self.replicas.split_at_mut(place);
+        let nowhere = || Error::new(Kind::Bug, "collect: there is no such replica");
+        let (replica, after) = from.split_first_mut().ok_or_else(nowhere)?;
+        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
+        Ok(collector.beside(before.iter_mut().chain(after)))
     }
 
     /// The newest snapshot of a source that any replica shows, by (sequence, time, id).
@@ -383,9 +392,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn only_first_compacts(place: usize, options: &collect::Options) -> collect::Options {
-    let waste_percent = options.waste_percent.filter(|_| place == 0);
-    collect::Options { waste_percent, ..*options }
 }

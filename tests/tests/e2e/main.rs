@@ -10,6 +10,8 @@ mod golden;
 mod harness;
 mod import_rules;
 mod incremental;
+mod interrupts;
+mod locks;
 mod output;
 mod over_s3;
 mod pins;

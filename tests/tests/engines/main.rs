@@ -7,6 +7,7 @@ mod bad_lines;
 mod generations;
 mod growing;
 mod liars;
+mod locked_vault;
 mod object_lock;
 mod place;
 mod roles;

@@ -58,7 +58,10 @@ pub(crate) async fn status(ctx: &Context, vault: &OpenVault) -> Result<VaultStat
             }),
         }
     }
-    let replicas = super::replica_list(vault).await?;
+    let mut replicas = super::replica_list(vault).await?;
+    for (replica, locks) in replicas.iter_mut().zip(super::lock_samples(vault).await) {
+        replica.locks = locks;
+    }
     let unfinished = shudao_mover::restore::unfinished(&marks(&vault.access.state_dir)).unwrap_or_default();
     let mut unfinished: Vec<String> = unfinished.iter().map(|found| found.to.display().to_string()).collect();
     unfinished.dedup();

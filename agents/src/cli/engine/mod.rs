@@ -6,6 +6,7 @@
 mod collect;
 mod keep;
 mod keys;
+mod locks;
 mod open;
 mod pin;
 mod proof;
@@ -32,6 +33,7 @@ use shudao_vault::{Error, Kind};
 pub(crate) use collect::{collect, collected_replicas, plan_collection};
 pub(crate) use keep::{HoldChange, forget, hold, plan_forget, plan_retention};
 pub(crate) use keys::{info, key_add, key_find, key_list, key_made, key_remove, key_rotate, status};
+pub(crate) use locks::{lock, lock_at, lock_plans, lock_review, lock_samples, set_locks, warn_of_locks};
 pub(crate) use open::{OpenVault, Opening, open, open_limited};
 pub(crate) use proof::{check, verify};
 pub(crate) use replicas::{

@@ -30,7 +30,7 @@ use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
 use crate::cli::path::{RawPath, escaped};
 use crate::cli::progress::Progress;
-use crate::cli::report::{CheckSummary, Difference, DifferenceLine, Finding, VerifySummary};
+use crate::cli::report::{CheckSummary, Difference, DifferenceLine, Finding, LockState, VerifySummary};
 use crate::cli::request::{CheckDepth, CheckRequest, VerifyAgainst, VerifyRequest};
 use crate::cli::show;
 
@@ -299,6 +299,9 @@ pub(crate) async fn check(
         }
         add_report(&mut summary, &report, address, sink)?;
         summary.log_entries += log_entries;
+        let locks = ctx.stop.or(super::lock_review(vault, place)).await??;
+        summary.totals.warnings.unlocked += locks.as_ref().map_or(0, LockState::wanting);
+        super::warn_of_locks(ctx, address, locks.as_ref());
     }
     summary.packs_read = counters.packs.load(Ordering::Relaxed);
     Ok(summary)
@@ -315,7 +318,8 @@ struct ReplicaCheck<'a> {
 impl ReplicaCheck<'_> {
     /// The last report, and what an earlier one found and was mended since.
     async fn run(&self, request: CheckRequest) -> Result<(CheckReport, Vec<CheckFinding>)> {
-        let mut checked = self.once(request.depth).await?;
+        let stop = &self.ctx.stop;
+        let mut checked = stop.or(self.once(request.depth)).await??;
         // A sample drawn anew would look elsewhere; what was mended has been read back.
         let depth = match request.depth {
             CheckDepth::Sample(_) => CheckDepth::Structure,
@@ -329,7 +333,7 @@ impl ReplicaCheck<'_> {
             if replaced.len() == known {
                 break;
             }
-            let again = self.once(depth).await?;
+            let again = stop.or(self.once(depth)).await??;
             let stands = |finding: &CheckFinding| {
                 again.report.findings.iter().any(|standing| standing.object == finding.object)
             };

@@ -16,6 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::progress::Progress;
 use crate::cli::report::{ReplicaStatus, SyncFailure, SyncLine};
+use crate::cli::stop::Stop;
 
 /// How each of the replicas is that could be opened.
 pub(crate) async fn replica_list(vault: &OpenVault) -> Result<Vec<ReplicaStatus>> {
@@ -36,6 +37,7 @@ pub(crate) async fn replica_list(vault: &OpenVault) -> Result<Vec<ReplicaStatus>
             snapshots_behind: behind.snapshots,
             objects_behind: behind.objects,
             bytes_behind: behind.bytes,
+            locks: None,
         });
     }
     Ok(lines)
@@ -72,10 +74,11 @@ pub(crate) async fn replica_add(
     for (place, from) in vault.addresses().into_iter().enumerate() {
         let sources = opened.siblings().clone();
         let from_replica = &opened.replicas()[place];
-        let synced = bring(from_replica, &mut added, &sources, progress).await?;
+        let synced = bring(from_replica, &mut added, &sources, (progress, &ctx.stop)).await?;
         lines.push(line(from, address, &synced));
     }
     remember(&vault.access.state_dir, &added, OnRollback::Accept).await?;
+    ctx.stop.check()?;
     Ok(lines)
 }
 
@@ -108,7 +111,7 @@ pub(crate) async fn replica_sync(
         // An earlier pair may have appended to either since they were opened.
         source.catch_up().await?;
         target.catch_up().await?;
-        let synced = bring(&source, &mut target, &sources, progress).await?;
+        let synced = bring(&source, &mut target, &sources, (progress, &ctx.stop)).await?;
         remember(&vault.access.state_dir, &target, OnRollback::Refuse).await?;
         line(addresses[from], addresses[to], &synced)
     };
@@ -120,9 +123,9 @@ async fn bring(
     from: &Replica,
     to: &mut Replica,
     sources: &Siblings,
-    progress: &Progress,
+    (progress, stop): (&Progress, &Stop),
 ) -> shudao_vault::Result<Synced> {
-    let counters = Arc::new(SyncProgress::default());
+    let counters = Arc::new(SyncProgress { stop: stop.flag(), ..SyncProgress::default() });
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| {
         progress.files_done.store(shown.snapshots.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -52,6 +52,9 @@ super::messages! {
         InitOrCorrectAddress {}
             "correct the address, or make a vault there with `shudao vault init`"
             "请更正地址，或用 `shudao vault init` 在该处创建保险库"
+        MakeLockable {}
+            "docs/object-lock.md says how the bucket and its policy must be; the owner's `shudao vault lock --off` does without locks"
+            "存储桶及其策略的要求见 docs/object-lock.md；所有者可用 `shudao vault lock --off` 取消锁定"
         MakeRoom {}
             "there is no room left: make some and give the command again; nothing that was there before is harmed"
             "请腾出空间后重新执行；原有数据未受影响"
@@ -127,6 +130,9 @@ super::messages! {
         SeeHelp {}
             "see `shudao --help`, or --help behind the command"
             "请查看 `shudao --help`，或在命令后加 --help"
+        SettleLocks {}
+            "the owner settles it with `shudao vault lock --mode governance --days 30`"
+            "所有者可用 `shudao vault lock --mode governance --days 30` 设定"
         SetVariable { variable: &'static str }
             "set {variable} to a directory where you may write"
             "请将 {variable} 设为一个可写的目录"

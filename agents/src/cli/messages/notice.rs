@@ -36,6 +36,9 @@ super::messages! {
         ReplicasBehind {}
             "Replicas behind:"
             "落后的副本："
+        ObjectsUnlocked {}
+            "Objects that are not locked as the settings want:"
+            "未按设定锁定的对象："
 
         ReplicaAbsent { address: String, why: String }
             "the replica {address} is left out: {why}"
@@ -285,9 +288,36 @@ super::messages! {
         GcNoGrace {}
             "without grace every backup under way is ended, and what a restore still reads may be deleted"
             "不设宽限期会终止所有进行中的备份，正在恢复所读的内容也可能被删除"
+        GcStopped { address: String, why: String }
+            "the collection of {address} stopped: {why}"
+            "{address} 的回收已停止：{why}"
         GcDone { condemned: String, deleted: String, objects: String }
             "Condemned {condemned}; deleted {deleted} in {objects} objects."
             "已判定无用 {condemned}；已删除 {deleted}，共 {objects} 个对象。"
+        LockPlanGovernance { address: String, objects: String, time: String }
+            "{address}: {objects} objects are locked until {time}; only who may bypass governance retention can delete them before."
+            "{address}：{objects} 个对象将锁定至 {time}；在此之前仅有权绕过 governance 保留的人可以删除。"
+        LockPlanCompliance { address: String, objects: String, time: String }
+            "{address}: {objects} objects are locked until {time}; nobody can delete them before, nor shorten that, the owner of the bucket and the provider included."
+            "{address}：{objects} 个对象将锁定至 {time}；在此之前任何人都不能删除或缩短，包括存储桶所有者和云服务商。"
+        LocksExtended { address: String, extended: String, covered: String, time: String, next: String }
+            "{address}: {extended} locks set or extended, {covered} long enough; locked until {time}, next pass due from {next} on."
+            "{address}：设置或延长 {extended} 个锁，{covered} 个已足够；锁定至 {time}，下次应在 {next} 之后执行。"
+        NotLocked { address: String, why: String }
+            "{address}: not locked: {why}"
+            "{address}：未能锁定：{why}"
+        LocksOffPlan {}
+            "Objects will not be locked any more. Locks that there are stay until they run out."
+            "今后不再锁定对象。已有的锁保持到期满。"
+        LocksOff {}
+            "Objects are not locked any more. Locks that there are stay until they run out."
+            "不再锁定对象。已有的锁保持到期满。"
+        LocksWanting { address: String, unlocked: String, short: String, looked: String, example: String }
+            "{address}: of {looked} objects looked at {unlocked} are not locked and {short} run out too soon, such as {example}; `shudao vault lock` mends that"
+            "{address}：查看的 {looked} 个对象中 {unlocked} 个未锁定，{short} 个即将到期，例如 {example}；可用 `shudao vault lock` 修复"
+        LocksUnseen { address: String, why: String }
+            "{address}: a lock could not be looked at: {why}"
+            "{address}：无法查看锁：{why}"
         SurveySize { files: String, directories: String, bytes: String, allocated: String }
             "{files} files in {directories} directories: {bytes}, of which {allocated} are allocated on disk."
             "{directories} 个目录中共 {files} 个文件：{bytes}，其中磁盘实际占用 {allocated}。"

@@ -39,12 +39,18 @@ super::messages! {
         VaultConflict { text: String }
             "{text}"
             "与其他操作冲突：{text}"
+        VaultUnlocked { text: String }
+            "{text}"
+            "无法锁定对象：{text}"
         VaultUnsupported { text: String }
             "{text}"
             "不支持：{text}"
         VaultBug { text: String }
             "{text}"
             "内部错误：{text}"
+        LocksNotSettled {}
+            "it is not settled for any of the named replicas that its objects are kept locked"
+            "指定的副本均未设定对象锁定"
         NoPolicy {}
             "the vault's owner has settled no rules of retention"
             "保险库所有者未设定保留规则"
@@ -206,6 +212,7 @@ impl Problem {
             Kind::Denied => Self::VaultDenied { text },
             Kind::Full => Self::VaultFull { text },
             Kind::Conflict => Self::VaultConflict { text },
+            Kind::Unlocked => Self::VaultUnlocked { text },
             Kind::Unsupported => Self::VaultUnsupported { text },
             Kind::Bug => Self::VaultBug { text },
         }

@@ -4,10 +4,13 @@ mod identity;
 mod info;
 mod init;
 mod key;
+mod lock;
 mod replica;
 mod status;
 
 use clap::{Args, Subcommand};
+
+pub(crate) use lock::tell as tell_locks;
 
 use super::context::Context;
 use super::failure::{Exit, Result};
@@ -25,6 +28,7 @@ enum VaultCommand {
     Info(info::InfoArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
+    Lock(lock::LockArgs),
     Replica(replica::ReplicaArgs),
 }
 
@@ -34,6 +38,7 @@ pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
         VaultCommand::Info(args) => info::run(ctx, args).await,
         VaultCommand::Status(args) => status::run(ctx, args).await,
         VaultCommand::Key(args) => key::run(ctx, args).await,
+        VaultCommand::Lock(args) => lock::run(ctx, args).await,
         VaultCommand::Replica(args) => replica::run(ctx, args).await,
     }
 }

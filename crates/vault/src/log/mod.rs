@@ -23,7 +23,7 @@ pub mod state;
 pub mod statement;
 
 pub use client::{Signer, append, append_here, birth, catch_up};
-pub use config::{ChunkerProfile, Config};
+pub use config::{ChunkerProfile, Config, LockSettings};
 pub use entry::{Entry, Envelope};
 pub use fold::{Folded, OpKind, Reason};
 pub use op::Op;

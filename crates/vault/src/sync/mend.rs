@@ -13,6 +13,9 @@ use crate::objects::{Objects, read_hashed};
 use crate::replicas::{Failures, Siblings};
 use crate::store::Store;
 
+/// What does not hash to its name is read at most this often before it is left alone.
+const READS_MAX: usize = 5;
+
 /// Puts a whole copy of the object in its place and reads it back. One that is whole is left as it is.
 ///
 /// # Errors
@@ -20,7 +23,7 @@ use crate::store::Store;
 /// deleted.
 pub async fn mend(name: &Name, from: &Siblings, to: &Objects) -> Result<()> {
     let path = to.key(name);
-    if read_hashed(to.store(), &path, &name.id).await.is_ok() {
+    if is_whole(to.store(), &path, &name.id).await? {
         return Ok(());
     }
     let bytes = from.read(name).await?;
@@ -32,7 +35,7 @@ pub async fn mend(name: &Name, from: &Siblings, to: &Objects) -> Result<()> {
 /// # Errors
 /// As [`mend`].
 pub async fn mend_key(path: &str, id: &ObjectId, from: &Siblings, to: &Store) -> Result<()> {
-    if read_hashed(to, path, id).await.is_ok() {
+    if is_whole(to, path, id).await? {
         return Ok(());
     }
     let mut failures = Failures::default();
@@ -43,6 +46,31 @@ pub async fn mend_key(path: &str, id: &ObjectId, from: &Siblings, to: &Store) ->
         }
     }
     Err(failures.into_error(|| format!("mend {path}")))
+}
+
+/// Whether the object is whole. It is called damaged only if two readings give the same wrong bytes: what is whole, and only
+/// arrives spoilt over a bad line, must not be deleted.
+async fn is_whole(store: &Store, path: &str, id: &ObjectId) -> Result<bool> {
+    match read_hashed(store, path, id).await {
+        Ok(_) => return Ok(true),
+        Err(error) if error.kind() == Kind::Missing => return Ok(false),
+        Err(error) if error.kind() != Kind::Damaged => return Err(error),
+        Err(_) => {}
+    }
+    let mut before = None;
+    for _ in 0..READS_MAX {
+        let bytes = match store.read(path).await {
+            Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged) => return Ok(false),
+            read => read?,
+        };
+        if ObjectId::of(&bytes) == *id {
+            return Ok(true);
+        }
+        if before.replace(bytes.clone()) == Some(bytes) {
+            return Ok(false);
+        }
+    }
+    Err(Error::new(Kind::Unavailable, format!("mend {path}: it is other bytes each time that it is read")))
 }
 
 async fn replace(store: &Store, path: &str, id: &ObjectId, bytes: Bytes) -> Result<()> {
@@ -61,6 +89,8 @@ async fn replace(store: &Store, path: &str, id: &ObjectId, bytes: Bytes) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreOptions;
+    use crate::store::faults::{Fault, Plan, Request};
 
     #[tokio::test]
     async fn what_is_missing_or_damaged_is_replaced_and_what_is_whole_is_left() {
@@ -93,6 +123,23 @@ mod tests {
         let siblings = Siblings::new([from]);
         assert_eq!(mend(&name, &siblings, &to).await.unwrap_err().kind(), Kind::Damaged);
         assert_eq!(to.store().read(&name.plain_key()).await.unwrap(), &b"wrong"[..]);
+    }
+
+    #[tokio::test]
+    async fn what_arrives_spoilt_is_not_deleted() {
+        let (from, to) = (Objects::new(Store::memory()), Objects::new(Store::memory()));
+        let bytes = Bytes::from_static(b"a whole object");
+        let name = Name::pack(ObjectId::of(&bytes));
+        for objects in [&from, &to] {
+            objects.put(&name, bytes.clone()).await.unwrap();
+        }
+        let (store, faults) = to.store().with_faults(Plan::default(), &StoreOptions::default());
+        for _ in 0..3 {
+            faults.once(Request::Read, &name.plain_key(), Fault::Flipped);
+        }
+        mend(&name, &Siblings::new([from]), &Objects::new(store.clone())).await.unwrap();
+        assert_eq!(store.usage().deletes, 0);
+        assert_eq!(to.read(&name).await.unwrap(), bytes);
     }
 
     #[tokio::test]

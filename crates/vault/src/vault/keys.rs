@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ObjectId, SlotId, Timestamp, WriterId};
 use crate::keys::slot::{Lock, Method, NewSlot};
 use crate::keys::{Certificate, KeyRing, KeySlot, Role, Share};
+use crate::lock_pass::lock_one;
 use crate::log::statement::Subject;
 use crate::log::{Body, KeyPresence};
 use crate::object::key_path;
@@ -85,7 +86,11 @@ async fn publish_key(
     let path = key_path(&ObjectId::of(&bytes));
     let mut outcomes = Vec::new();
     for replica in replicas.iter() {
-        outcomes.push(replica.store().put(&path, bytes.clone()).await);
+        let stored = match replica.store().put(&path, bytes.clone()).await {
+            Ok(()) => lock_one(replica, &path, now).await,
+            failed => failed,
+        };
+        outcomes.push(stored);
     }
     let stored = replicas.iter_mut().zip(&outcomes).filter(|(_, stored)| stored.is_ok());
     let stored: Vec<&mut Replica> = stored.map(|(replica, _)| replica).collect();
