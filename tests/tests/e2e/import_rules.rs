@@ -62,6 +62,7 @@ const PURE: [&str; 31] = [
     "crates/vault/src/store/lock/generation.rs",
     "crates/dr/src/forecast.rs",
     "crates/vault/src/tree",
+    "crates/mover/src/budget.rs",
     "crates/mover/src/chunker.rs",
     "crates/verify/src/compare.rs",
     "crates/verify/src/sampling.rs",
