@@ -95,7 +95,8 @@ impl<'a> Collector<'a> {
     /// Collects: round after round, until there is nothing left that could be done now.
     ///
     /// # Errors
-    /// As [`Collector::plan`]; [`Kind::NotTheWriter`] before anything is done; [`Kind::Unavailable`] and its like leave done what was done.
+    /// As [`Collector::plan`]; [`Kind::NotTheWriter`] before anything is done; [`Kind::Unavailable`] and its like leave done
+    /// what was done.
     pub async fn run(mut self, index: &Arc<Index>, options: &Options) -> Result<Outcome> {
         self.replica.must_be_writer()?;
         let stop = self.watch.stop;

@@ -1,8 +1,8 @@
 //! Putting a whole copy in the place of an object that is missing or damaged.
 //!
 //! The one place where an object is written over, and only when a sibling's copy, whose bytes hash to the name, is in hand.
-//! Nothing is deleted, unless the store refuses to have anything written over: there is no moment at which the key is empty, and whoever mends the same object at the same time, or
-//! whose write lands late, writes the same bytes.
+//! Nothing is deleted, unless the store refuses to have anything written over: there is no moment at which the key is
+//! empty, and whoever mends the same object at the same time, or whose write lands late, writes the same bytes.
 
 use bytes::Bytes;
 
