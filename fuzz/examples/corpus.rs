@@ -158,12 +158,8 @@ fn log(samples: &mut Samples) {
         need_list: id(2),
         segments: vec![id(3), id(4)],
     };
-    let lock = LockSettings {
-        mode: LockMode::Compliance,
-        keep_days: 30,
-        generation_days: 10,
-        since: Timestamp(1),
-    };
+    let lock =
+        LockSettings { mode: LockMode::Compliance, keep_days: 30, generation_days: 10, since: Timestamp(1) };
     let locks = vec![(ReplicaId([2; 16]), lock)];
     let bodies = [
         ("hold", 9, Body::Hold(id(1))),
