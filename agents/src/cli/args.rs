@@ -141,6 +141,7 @@ impl Command {
             Self::Backup(_) | Self::Quickstart(_) => Some(Duration::from_secs(20)),
             Self::Vault(_)
             | Self::Restore(_)
+            | Self::Verify(_)
             | Self::Check(_)
             | Self::Hold(_)
             | Self::Forget(_)
@@ -149,7 +150,6 @@ impl Command {
             | Self::Ls(_)
             | Self::Diff(_)
             | Self::Cat(_)
-            | Self::Verify(_)
             | Self::Survey(_)
             | Self::Completions(_)
             | Self::Man(_) => None,

@@ -59,7 +59,8 @@ impl Stop {
         }
     }
 
-    async fn requested(&self) {
+    /// Returns once the run should come to an end.
+    pub(crate) async fn requested(&self) {
         loop {
             let woken = self.wakes.notified();
             if self.is_requested() {

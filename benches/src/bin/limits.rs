@@ -70,11 +70,17 @@ fn bytes(name: &str, data: &[u8]) {
         let mb = part.len() as f64 / 1e6;
         say(name, &format!("zstd level {level}, frames of 1 MiB"), mb, "MB/s", &mut || pressed(&mut sealed));
         let mut decompressor = zstd::bulk::Decompressor::new().expect("a decompressor");
-        say(name, &format!("its decompression, to {:.3} of it", share(&sealed, part)), mb, "MB/s", &mut || {
-            for frame in &sealed {
-                black_box(decompressor.decompress(frame, FRAME).expect("it decompresses"));
-            }
-        });
+        say(
+            name,
+            &format!("its decompression, to {:.3} of it", share(&sealed, part)),
+            mb,
+            "MB/s",
+            &mut || {
+                for frame in &sealed {
+                    black_box(decompressor.decompress(frame, FRAME).expect("it decompresses"));
+                }
+            },
+        );
     }
 }
 
@@ -87,7 +93,8 @@ fn disk(room: &Path, data: &[u8]) -> std::io::Result<()> {
     let mb = data.len() as f64 / 1e6;
     let mut failed = None;
     say("file", "write and fsync", mb, "MB/s", &mut || {
-        let written = File::create(&path).and_then(|mut file| file.write_all(data).and_then(|()| file.sync_all()));
+        let written =
+            File::create(&path).and_then(|mut file| file.write_all(data).and_then(|()| file.sync_all()));
         failed = failed.take().or(written.err());
     });
     let mut buffer = vec![0; 1 << 20];

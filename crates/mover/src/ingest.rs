@@ -33,20 +33,13 @@ use tokio::sync::mpsc;
 
 use crate::backup::Journal;
 use crate::batch::{Batch, Share, Unit};
+use crate::budget::Shares;
 use crate::lane::{Lane, LaneOptions, Parcel};
 use crate::presence::Presence;
 use ledger::{Ledger, Offer};
 
 mod ledger;
 
-/// Metadata packs are small: a run that changed little must not wait for, nor waste, a large one.
-const METADATA_PACK_BYTES_TARGET: usize = 8 << 20;
-/// Content packs in memory: being filled, waiting, on their way to the store.
-const CONTENT_PACKS_MAX: usize = 4;
-/// The same for metadata packs.
-const METADATA_PACKS_MAX: usize = 2;
-/// Frames waiting to be sealed.
-const FRAMES_WAITING_MAX: usize = 4;
 /// Chunks in a frame: four frames of the tiniest chunks still fit into one pack.
 const FRAME_CHUNKS_MAX: usize = PACK_CHUNKS_MAX / 4;
 
@@ -64,6 +57,8 @@ pub struct IngestContext {
     pub compression: Compression,
     /// Bytes of a content pack.
     pub pack_bytes_target: usize,
+    /// How much may be in memory.
+    pub shares: Shares,
     /// Count new bytes but store nothing.
     pub dry_run: bool,
     /// Where packs are noted before they are put.
@@ -139,16 +134,16 @@ impl Ingest {
     /// An ingest and the queue from which [`Ingest::seal_until_closed`] takes frames.
     pub fn new(mut context: IngestContext, counters: Arc<IngestCounters>) -> (Self, SealQueue) {
         let reliance = std::mem::replace(&mut context.reliance, Reliance::new(Vec::new(), Vec::new()));
-        let (sender, receiver) = bounded(FRAMES_WAITING_MAX);
+        let (sender, receiver) = bounded(context.shares.frames_waiting.count);
         let content = LaneOptions {
             kind: PackKind::Content,
             bytes_target: context.pack_bytes_target,
-            packs_max: CONTENT_PACKS_MAX,
+            packs_max: context.shares.content_packs.count,
         };
         let metadata = LaneOptions {
             kind: PackKind::Metadata,
-            bytes_target: METADATA_PACK_BYTES_TARGET.min(context.pack_bytes_target),
-            packs_max: METADATA_PACKS_MAX,
+            bytes_target: context.shares.metadata_packs.each_bytes.min(context.pack_bytes_target),
+            packs_max: context.shares.metadata_packs.count,
         };
         let ingest = Self {
             lanes: [content, metadata].map(|options| Lane::new(options, Arc::clone(&context.ring))),
@@ -339,7 +334,7 @@ impl Ingest {
     /// Begins again: everything that the snapshot needs is to be offered once more. What was stored is known. Call it when
     /// [`Ingest::flush`] has returned, and seal what comes out of the new queue.
     pub fn begin_again(&self) -> SealQueue {
-        let (sender, receiver) = bounded(FRAMES_WAITING_MAX);
+        let (sender, receiver) = bounded(self.context.shares.frames_waiting.count);
         lock(&self.ledger).begin_again();
         *lock(&self.frames) = Some(sender);
         SealQueue(receiver)

@@ -63,6 +63,13 @@ impl Reader {
         }
     }
 
+    /// The same reader, which keeps at most so many bytes of opened frames, and at least one frame.
+    #[must_use]
+    pub fn caching(self, bytes_max: usize) -> Self {
+        lock(&self.frames).bytes_max = bytes_max;
+        self
+    }
+
     /// The same reader, which tries these packs before others.
     #[must_use]
     pub fn first(mut self, listed: BTreeSet<PackId>) -> Self {
@@ -282,12 +289,19 @@ pub fn frame_key(place: &Location) -> FrameKey {
 }
 
 /// Least recently used frames, bounded by their plain bytes.
-#[derive(Default)]
 struct FrameCache {
+    bytes_max: usize,
     frames: HashMap<FrameKey, (u64, Bytes)>,
     order: BTreeMap<u64, FrameKey>,
     bytes: usize,
     tick: u64,
+}
+
+impl Default for FrameCache {
+    fn default() -> Self {
+        let (frames, order) = (HashMap::new(), BTreeMap::new());
+        Self { bytes_max: FRAME_CACHE_BYTES, frames, order, bytes: 0, tick: 0 }
+    }
 }
 
 impl FrameCache {
@@ -308,7 +322,7 @@ impl FrameCache {
             self.bytes -= old.len();
         }
         self.order.insert(self.tick, key);
-        while self.bytes > FRAME_CACHE_BYTES && self.order.len() > 1 {
+        while self.bytes > self.bytes_max && self.order.len() > 1 {
             let Some((_, oldest)) = self.order.pop_first() else { break };
             if let Some((_, frame)) = self.frames.remove(&oldest) {
                 self.bytes -= frame.len();

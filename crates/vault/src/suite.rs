@@ -5,7 +5,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, X25519};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use aws_lc_rs::{digest, hkdf};
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256 as HPKE;
 use rustls::crypto::hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey, HpkePublicKey};
@@ -23,19 +23,21 @@ pub const TAG_BYTES: usize = 16;
 
 const HPKE_PUBLIC_BYTES: usize = 32;
 
-/// `N` random bytes from the operating system.
-pub fn random<const N: usize>() -> [u8; N] {
-    #[cfg(test)]
-    if let Some(bytes) = seeded::bytes() {
-        return bytes;
-    }
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system's random source answers");
-    bytes
-}
+mod source;
 
 #[cfg(test)]
 pub(crate) mod seeded;
+#[cfg(test)]
+use seeded as given;
+#[cfg(not(test))]
+use source as given;
+
+/// `N` random bytes from the operating system.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    given::fill(&mut bytes);
+    bytes
+}
 
 /// SHA-256 of the joined `parts`.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -153,12 +155,7 @@ pub struct VerifyKey(pub [u8; 32]);
 impl VerifyKey {
     /// Whether `signature` is this key's over `domain`, a zero byte and `message`.
     pub fn verifies(&self, domain: &str, message: &[u8], signature: &Signature) -> bool {
-        let key = UnparsedPublicKey::new(&ED25519, &self.0);
-        let verify = || key.verify(&signed_bytes(domain, message), &signature.0).is_ok();
-        #[cfg(test)]
-        return seeded::once(&[&self.0, domain.as_bytes(), message, &signature.0], verify);
-        #[cfg(not(test))]
-        verify()
+        given::verifies(&self.0, &signed_bytes(domain, message), &signature.0)
     }
 
     /// The id of this key's holder: the first 16 bytes of the key's BLAKE3.

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
 use crate::collect::{self, Collector};
 use crate::error::{Error, Kind, Result};
 use crate::id::{PackId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
@@ -28,10 +26,13 @@ mod locks;
 mod membership;
 mod open;
 mod recover;
+mod rotation;
+mod settings;
 mod statements;
 
 pub use create::{CreateOptions, Place};
 pub use keys::{KeyAdded, KeyFacts};
+use open::OpenedSlot;
 pub use open::must_be_siblings;
 
 /// Segments are fetched this many at a time.
@@ -44,7 +45,7 @@ pub struct Vault {
     siblings: Siblings,
     ring: Arc<KeyRing>,
     index: Arc<Index>,
-    opened_slot: SlotId,
+    opened: OpenedSlot,
     problems: Vec<Problem>,
     lagging: Vec<Lagging>,
     cache: Option<PathBuf>,
@@ -72,10 +73,7 @@ impl Vault {
     /// Reads new log entries and new segments. A replica whose log cannot be read stays as it was, as long as another
     /// one's can.
     pub async fn refresh(&mut self) -> Result<()> {
-        let caught_up = join_all(self.replicas.iter_mut().map(Replica::catch_up)).await;
-        if caught_up.iter().all(Result::is_err) {
-            caught_up.into_iter().collect::<Result<()>>()?;
-        }
+        self.hear().await?;
         let live = open::segments_live(&self.replicas);
         if self.index.missing(&live).is_empty() {
             return Ok(());
@@ -132,7 +130,7 @@ impl Vault {
 
     /// The key slot that opened this handle.
     pub fn opened_slot(&self) -> SlotId {
-        self.opened_slot
+        self.opened.slot
     }
 
     /// Where chunks are.
@@ -318,6 +316,18 @@ impl Vault {
         Err(failures.into_error(|| "change the vault".to_owned()))
     }
 
+    /// Puts a checkpoint on each replica whose last one is far behind its log, if this ring is an owner's: nobody else may.
+    /// Returns how many. That one could not be put only costs time when the vault is opened next.
+    pub async fn checkpoint_logs(&mut self) -> u64 {
+        let mut put = 0;
+        if self.ring.role == Role::Owner {
+            for replica in &mut self.replicas {
+                put += u64::from(replica.checkpoint(&self.ring.signing).await.unwrap_or(false));
+            }
+        }
+        put
+    }
+
     /// Whether this ring is an owner's; [`Kind::Forbidden`] otherwise.
     pub fn must_own(&self, what: &str) -> Result<()> {
         if self.ring.role == Role::Owner {
@@ -393,3 +403,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod checkpoint_tests;
+#[cfg(test)]
+mod concurrent_tests;

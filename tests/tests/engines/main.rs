@@ -5,6 +5,7 @@
 mod agreement;
 mod bad_lines;
 mod generations;
+mod growing;
 mod liars;
 mod locked_vault;
 mod object_lock;

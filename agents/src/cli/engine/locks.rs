@@ -54,7 +54,7 @@ fn settings_of(request: &LockRequest) -> LockSettings {
 pub(crate) async fn set_locks(ctx: &Context, vault: &OpenVault, request: Option<LockRequest>) -> Result<()> {
     let mut opened = vault.opened()?.lock().await;
     let set = opened.set_locks(request.as_ref().map(settings_of), now()).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     Ok(set?)
 }
 

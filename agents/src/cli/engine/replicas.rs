@@ -11,7 +11,7 @@ use shudao_vault::sync::{SyncProgress, Synced, behind, sync};
 use shudao_vault::vault::Place;
 
 use super::open::{StoreWishes, remember, store};
-use super::{OpenVault, mirror, must_create_if_absent, now};
+use super::{OpenVault, mirror, now, writer};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::progress::Progress;
@@ -63,12 +63,17 @@ pub(crate) async fn replica_add(
 ) -> Result<Vec<SyncLine>> {
     let mut opened = vault.opened()?.lock().await;
     opened.must_own("add replicas")?;
-    let wishes =
-        StoreWishes { cloud: &vault.access.cloud, limit_bytes_per_second: None, is_among_several: false };
+    vault.must_write(opened.replicas()).await?;
+    let wishes = StoreWishes {
+        cloud: &vault.access.cloud,
+        limit_bytes_per_second: None,
+        is_among_several: false,
+        state_dir: &vault.access.state_dir,
+    };
     let store = store(address, wishes).await?;
-    must_create_if_absent(&store, address).await?;
+    writer::prepare(ctx, &store, address, &vault.access.state_dir).await?;
     let added = opened.add_replica(Place { store, name }, now()).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     let mut added = added?;
     let mut lines = Vec::new();
     for (place, from) in vault.addresses().into_iter().enumerate() {
@@ -86,7 +91,7 @@ pub(crate) async fn replica_add(
 pub(crate) async fn replica_remove(ctx: &Context, vault: &OpenVault, name: &str) -> Result<()> {
     let mut opened = vault.opened()?.lock().await;
     let removed = opened.remove_replica(name, now()).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     Ok(removed?)
 }
 
@@ -107,6 +112,8 @@ pub(crate) async fn replica_sync(
     let line = {
         let replicas = vault.replicas().await;
         let sources = Siblings::new(replicas.iter().map(|replica| replica.objects().clone())).except(to);
+        // Only the target is written to; the others are read.
+        replicas[to].must_be_writer()?;
         let (mut source, mut target) = (replicas[from].clone(), replicas[to].clone());
         // An earlier pair may have appended to either since they were opened.
         source.catch_up().await?;

@@ -91,9 +91,9 @@ super::messages! {
         RestoreWithoutDelete {}
             "restore without --delete, and remove by hand what you know to be extra"
             "请不带 --delete 恢复，并手工删除确知多余的内容"
-        UseOtherStore {}
-            "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
-            "请使用支持条件写入的存储，例如 S3 或本地路径"
+        TakeOver {}
+            "write from that client; if it is gone for good, `shudao vault takeover` shows what taking its place risks, and does it with --yes"
+            "请从该客户端写入；若它已永久不可用，`shudao vault takeover` 会说明接管的风险，加 --yes 执行"
         NameNewVault {}
             "for a new directory here write ./NAME; else give an address, or a name from the config"
             "若要在当前位置新建目录，请写成 ./NAME；否则请给出地址或配置中的名称"

@@ -50,9 +50,34 @@ super::messages! {
             "the replica {address} is behind by {objects} objects ({bytes}) of this run: {why}; the next run or `shudao vault replica sync` brings it level"
             "副本 {address} 落后本次运行的 {objects} 个对象（{bytes}）：{why}；下次运行或 `shudao vault replica sync` 可使其一致"
 
+        NotPinned { address: String, why: String }
+            "what is read on the replica {address} is not pinned there: {why}; if it is forgotten meanwhile, it stays for the grace of collection only"
+            "副本 {address} 上正在读取的内容未被固定：{why}；若在此期间被遗忘，仅在回收宽限期内保留"
+        TooManyToPin { count: String }
+            "{count} snapshots are too many to pin: one that is forgotten meanwhile stays for the grace of collection only"
+            "{count} 个快照过多，无法固定：若其中有快照在此期间被遗忘，仅在回收宽限期内保留"
+
         ReplicaAdded { name: String, address: String }
             "Added the replica {name} at {address}. Name it with --vault, or in the config, to have it take part."
             "已添加副本 {name}，位于 {address}。请用 --vault 或在配置中指定它，使其参与后续操作。"
+        SingleWriter { address: String, client: String }
+            "the store at {address} does not create objects only if they are absent: from now on only this client ({client}) may write to the vault; others are refused"
+            "{address} 处的存储不支持“仅当不存在时创建”：此后只有本客户端（{client}）可以写入该保险库，其他客户端将被拒绝"
+        TakeoverFrom { before: String, client: String }
+            "client {before} alone may write to this vault; from then on this one, {client}, would"
+            "目前仅客户端 {before} 可写入该保险库；接管后改为本客户端 {client}"
+        TakeoverFirst { client: String }
+            "every client may write to this vault; from then on only this one, {client}, would"
+            "目前所有客户端均可写入该保险库；接管后仅本客户端 {client} 可写"
+        TakeoverRisk {}
+            "the risk: if the other client still writes, now or later from where it stopped, one of the two overwrites what the other has just logged, and a snapshot or a deletion that was reported as done is undone. Make sure that nothing runs there. Run `shudao check` afterwards"
+            "风险：若另一客户端仍在写入（或稍后从中断处继续），两者会互相覆盖刚写入的日志，已报告完成的快照或删除可能失效。请先确认对方没有任何任务在运行，并在之后执行 `shudao check`"
+        TakenOver { client: String }
+            "this client, {client}, alone may write to the vault now"
+            "现在仅本客户端 {client} 可写入该保险库"
+        InfoSingleWriter { client: String }
+            "writer     only client {client}: a store of this vault cannot keep the order of several"
+            "写入者     仅客户端 {client}：该保险库有存储无法保证多个客户端的次序"
         ReplicaRemoved { name: String }
             "The replica {name} is struck out of the vault's settings. Nothing was deleted there."
             "副本 {name} 已从保险库设置中移除。该处的数据未被删除。"

@@ -104,6 +104,17 @@ pub(crate) struct VaultInfo {
     pub(crate) snapshots: u64,
     /// Required features.
     pub(crate) features: Vec<String>,
+    /// The one client that may write, if one is named.
+    pub(crate) single_writer: Option<String>,
+}
+
+/// Who alone may write to a vault, and who would after a take-over.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Takeover {
+    /// Who is named now, if anybody is.
+    pub(crate) before: Option<String>,
+    /// This client.
+    pub(crate) client: String,
 }
 
 /// How a vault is. Replicas and sources are objects of their own in the JSON.

@@ -7,6 +7,7 @@ mod key;
 mod lock;
 mod replica;
 mod status;
+mod takeover;
 
 use clap::{Args, Subcommand};
 
@@ -30,6 +31,7 @@ enum VaultCommand {
     Key(key::KeyArgs),
     Lock(lock::LockArgs),
     Replica(replica::ReplicaArgs),
+    Takeover(takeover::TakeoverArgs),
 }
 
 pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
@@ -40,5 +42,6 @@ pub(crate) async fn run(ctx: &Context, args: VaultArgs) -> Result<Exit> {
         VaultCommand::Key(args) => key::run(ctx, args).await,
         VaultCommand::Lock(args) => lock::run(ctx, args).await,
         VaultCommand::Replica(args) => replica::run(ctx, args).await,
+        VaultCommand::Takeover(args) => takeover::run(ctx, args).await,
     }
 }

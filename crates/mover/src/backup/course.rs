@@ -115,7 +115,9 @@ async fn attend(shared: &Shared<'_>, place: usize, replica: &mut Replica) -> Err
             if newest <= answered { Vec::new() } else { relied_on(shared, state) }
         };
         match shared.session.attend(replica, signer, relied).await {
-            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden) => return error,
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden | Kind::NotTheWriter) => {
+                return error;
+            }
             Ok(()) => answered = replica.state().next().checked_sub(1),
             // Whether the replica answers is for those to judge who bring it something.
             Err(_) => {}

@@ -69,7 +69,8 @@ impl Run<'_> {
         let segments = [vault.segments_live(), begun.adopted.clone()].concat();
         let (replicas, _) = vault.replicas_mut();
         let objects: Vec<Objects> = replicas.iter().map(|replica| replica.objects().clone()).collect();
-        let fanout = Fanout::new(objects.clone(), session.id, &self.options.fanout).onto(&begun.shelf);
+        let fanout =
+            Fanout::new(objects.clone(), session.id, &self.options.fanout, &stage.shares).onto(&begun.shelf);
         *lock(&self.progress.replicas) = fanout.progress();
         let (closing, closed) = watch::channel(None);
         let kept = stage.ingest.clone();

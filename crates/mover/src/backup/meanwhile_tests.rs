@@ -281,7 +281,7 @@ async fn a_commit_does_not_ask_for_packs_that_its_own_run_put() {
     let mut asked = Vec::new();
     for files in [&["content"][..], &["content", "content", "content"]] {
         let [store] = new_vaults::<1>().await;
-        let mut vault = open_all(&[store.clone()]).await;
+        let mut vault = open_all(std::slice::from_ref(&store)).await;
         let before = store.usage().sizes;
         let run = bench.cat("source", files);
         backup(&mut vault, run, &Arc::default(), &|| Timestamp(5)).await.unwrap();

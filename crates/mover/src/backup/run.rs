@@ -29,14 +29,12 @@ use super::reuse::Reuse;
 use super::take_up::{self, Begun};
 use super::unfinished::Unfinished;
 use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary};
+use crate::budget::{Demand, Shares};
 use crate::chunker::{Chunker, GearTable, Profile};
 use crate::ingest::{Ingest, IngestContext, SealQueue, lock};
 use crate::lane::Parcel;
 use crate::presence::Presence;
 use crate::source::{self, ScanOptions, scan};
-
-/// Slots between pump and assembler, and so also files opened or waiting.
-const SLOTS_MAX: usize = 512;
 
 /// Backs up a source. `clock` gives the time to sign.
 ///
@@ -88,6 +86,8 @@ pub(super) struct Sealed {
 pub(super) struct Stage {
     pub(super) ingest: Sealed,
     queue: Mutex<SealQueue>,
+    /// How much may be in memory, and how many threads work.
+    pub(super) shares: Shares,
     reader: Arc<Reader>,
     boundary: Secret,
     gear: GearTable,
@@ -137,6 +137,11 @@ impl Stage {
             Some(begun) => Some(presence(vault, begun).await),
             None => None,
         };
+        let shares = Shares::of_run(Demand {
+            processors: thread::available_parallelism().map_or(2, usize::from),
+            replicas: vault.replicas().len(),
+            chunk_bytes_max: Chunker::new(&profile, &gear).max_bytes(),
+        });
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
@@ -144,6 +149,7 @@ impl Stage {
             presence,
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
+            shares,
             dry_run: options.dry_run,
             journal: begun.and_then(|begun| begun.journal.clone()),
         };
@@ -156,7 +162,8 @@ impl Stage {
         Ok(Self {
             ingest: Sealed { ingest: Arc::new(ingest), paths, one_file_system },
             queue: Mutex::new(queue),
-            reader: Arc::new(vault.reader()),
+            shares,
+            reader: Arc::new(vault.reader().caching(shares.opened_frames.bytes())),
             boundary,
             gear,
             profile,
@@ -207,13 +214,13 @@ impl Stage {
         packs: &mpsc::Sender<Parcel>,
         runtime: &Handle,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
-        let threads = thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
         let (ingest, queue) = (&self.ingest.ingest, lock(&self.queue).clone());
         thread::scope(|scope| {
-            let sealers: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&queue, packs))).collect();
+            let sealers: Vec<_> = (0..self.shares.sealers.count)
+                .map(|_| scope.spawn(|| ingest.seal_until_closed(&queue, packs)))
+                .collect();
             let built = match source {
-                BackupSource::Tree(options) => self.tree(options, threads, &Ends { packs, runtime }),
+                BackupSource::Tree(options) => self.tree(options, &Ends { packs, runtime }),
                 BackupSource::Command { name, words } => super::stream::store(&self.parts(), name, &words),
             };
             // Closing lets the sealers end; it must happen whatever became of the tree.
@@ -239,12 +246,14 @@ impl Stage {
 
     fn tree(
         &self,
-        options: ScanOptions,
-        threads: usize,
+        mut options: ScanOptions,
         ends: &Ends<'_>,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
+        let threads = self.shares.readers.count;
+        options.names_bytes_max = options.names_bytes_max.min(self.shares.names.bytes());
         let (jobs, todo) = bounded::<ReadJob>(2 * threads);
-        let (slots, arriving) = bounded(SLOTS_MAX);
+        // So many files are opened or wait.
+        let (slots, arriving) = bounded(self.shares.slots.count);
         let scan = scan(options)?;
         let ingest = &*self.ingest.ingest;
         let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));

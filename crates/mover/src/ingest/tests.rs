@@ -15,6 +15,7 @@ fn ingest_of(ring: &KeyRing, pack_bytes_target: usize) -> (Ingest, SealQueue) {
         index: Arc::new(Index::in_memory(VAULT)),
         reliance: Reliance::new(Vec::new(), vec![ring.writer_id()]),
         presence: None,
+        shares: crate::budget::usual(),
         compression: Compression::Fast,
         pack_bytes_target,
         dry_run: false,

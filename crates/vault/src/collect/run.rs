@@ -95,8 +95,9 @@ impl<'a> Collector<'a> {
     /// Collects: round after round, until there is nothing left that could be done now.
     ///
     /// # Errors
-    /// As [`Collector::plan`]; [`Kind::Unavailable`] and its like leave done what was done.
+    /// As [`Collector::plan`]; [`Kind::NotTheWriter`] before anything is done; [`Kind::Unavailable`] and its like leave done what was done.
     pub async fn run(mut self, index: &Arc<Index>, options: &Options) -> Result<Outcome> {
+        self.replica.must_be_writer()?;
         let stop = self.watch.stop;
         let mut stock = self.take_stock().await?;
         let mut reach = self.reach(index, options).await?;
@@ -122,6 +123,8 @@ impl<'a> Collector<'a> {
                 self.compact(&plan.compact, &reach, &mut stock).await?;
             }
         }
+        // Nothing relies on a checkpoint: no plan names them, and what cannot be deleted stays.
+        drop(log::checkpoint::clear(self.replica.store(), self.replica.file()).await);
         self.outcome.left = self.decide(&mut stock, reach.as_ref(), options).await?;
         Ok(self.outcome)
     }

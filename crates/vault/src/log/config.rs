@@ -145,6 +145,26 @@ impl Config {
         }
     }
 
+    /// Succeeds if no client is named that alone may write, or `client` is it.
+    ///
+    /// # Errors
+    /// [`Kind::NotTheWriter`], naming both.
+    pub fn require_writer(&self, client: Option<ClientId>) -> Result<()> {
+        match self.single_writer {
+            None => Ok(()),
+            Some(named) if client == Some(named) => Ok(()),
+            Some(named) => {
+                let here =
+                    client.map_or("this client has no name".to_owned(), |id| format!("this is client {id}"));
+                let message = format!(
+                    "write to the vault: only client {named} may, because a store of this vault cannot keep the order of \
+                     several; {here}"
+                );
+                Err(Error::new(Kind::NotTheWriter, message))
+            }
+        }
+    }
+
     /// Appends the payload; [`Kind::Input`] for what a reader would refuse.
     pub(crate) fn encode(&self, out: &mut Encoder) -> Result<()> {
         let refused = |problem: &str| Err(Error::new(Kind::Input, format!("write config: {problem}")));

@@ -6,6 +6,7 @@
 //! entry bytes -> Envelope -> Op (with a Statement inside) -> State::judge -> Change -> new State
 //! ```
 
+pub mod checkpoint;
 pub mod client;
 pub mod collection;
 pub mod config;

@@ -4,7 +4,7 @@ use super::Vault;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ReplicaId, Timestamp};
 use crate::lock_pass::must_have_locks;
-use crate::log::{Body, Config, LockSettings};
+use crate::log::{Config, LockSettings};
 
 impl Vault {
     /// Settles how the objects of every opened replica are kept locked from now on; with none, that they are not any more, which
@@ -26,9 +26,12 @@ impl Vault {
         }
         let here: Vec<ReplicaId> =
             self.replicas.iter().filter_map(|replica| replica.state().replica()).collect();
-        let mut config = self.config().clone();
-        settle(&mut config, &here, settings);
-        self.publish(now, Body::Config(config)).await
+        let settled = |config: &Config| {
+            let mut config = config.clone();
+            settle(&mut config, &here, settings);
+            Ok(config)
+        };
+        self.change_settings(now, settled).await
     }
 }
 

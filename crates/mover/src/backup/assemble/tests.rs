@@ -19,6 +19,7 @@ fn ingest(ring: &KeyRing) -> Ingest {
         index: Arc::new(Index::in_memory(ring.vault)),
         reliance: Reliance::new(Vec::new(), Vec::new()),
         presence: None,
+        shares: crate::budget::usual(),
         compression: Compression::Fast,
         pack_bytes_target: 1 << 20,
         dry_run: true,
