@@ -59,6 +59,7 @@ fn only_commands_that_work_are_there() {
         "shudao vault replica list",
         "shudao vault replica sync",
         "shudao vault replica remove",
+        "shudao vault takeover",
         "shudao backup",
         "shudao snapshots",
         "shudao ls",
