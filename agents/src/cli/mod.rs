@@ -115,7 +115,7 @@ fn run_in_runtime(cli: Cli, environment: Environment, output: Output) -> Result<
         stop::Signals::listen()
     };
     if let Some(signals) = signals {
-        runtime.spawn(stop::watch(signals, stop.clone(), output.clone(), cli.command.stops_gracefully()));
+        runtime.spawn(stop::watch(signals, stop.clone(), output.clone(), cli.command.grace()));
     }
     let result = runtime.block_on(async {
         let context = Context::new(environment, &cli.global, output, stop.clone())?;

@@ -1,4 +1,4 @@
-//! Signals: the first SIGINT or SIGTERM asks the run to come to an end, and ends the process when it has not by [`GRACE`]; the
+//! Signals: the first SIGINT or SIGTERM asks the run to come to an end, and ends the process when it has not after some seconds; the
 //! second ends the process at once. That is safe at any moment, as a loss of power is.
 
 use std::sync::Arc;
@@ -13,8 +13,6 @@ use super::failure::{Exit, Failure, Result};
 use super::messages::Notice;
 use super::output::Output;
 
-/// How long a run may take to come to an end. A backup takes 10 s for what is on its way, and then makes a checkpoint.
-const GRACE: Duration = Duration::from_secs(20);
 /// Nobody may be reading what is said last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -100,18 +98,18 @@ impl Signals {
     }
 }
 
-/// Waits for signals until the process ends. `gracefully`: the first one lets the run finish what it has begun.
-pub(crate) async fn watch(mut signals: Signals, stop: Stop, output: Output, gracefully: bool) {
+/// Waits for signals until the process ends. With a grace the first one lets the run finish what it has begun, for so long.
+pub(crate) async fn watch(mut signals: Signals, stop: Stop, output: Output, grace: Option<Duration>) {
     signals.next().await;
     stop.request();
     let again = signals.next();
     if stop.prompting.load(Ordering::Relaxed) {
         again.await;
-    } else if gracefully {
+    } else if let Some(grace) = grace {
         output.notice(&Notice::Stopping {});
         tokio::select! {
             () = again => {}
-            () = sleep(GRACE) => say_interrupted(&output).await,
+            () = sleep(grace) => say_interrupted(&output).await,
         }
     } else {
         say_interrupted(&output).await;

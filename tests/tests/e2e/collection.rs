@@ -69,7 +69,10 @@ fn all_replicas_are_compacted_alike_and_one_that_refuses_is_named_and_holds_up_n
     assert!(between[1].is_subset(&before[1]), "nothing was made there");
     server.forgive();
 
-    collect().ok();
+    let later = collect().exits(3);
+    assert!(later.summary()["problems"].to_string().contains("shudao vault replica sync"), "{later}");
+    assert!(packs()[1].is_subset(&before[1]), "it makes no copies that only it has");
+    on_all(&["vault", "replica", "sync"]).run().ok();
     collect().ok();
     let [first, second] = packs();
     assert_eq!(first, second);

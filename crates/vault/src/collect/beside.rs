@@ -2,7 +2,7 @@
 //! signed statement, and on each an entry of its own, after which that replica's old packs serve nobody there.
 //!
 //! None of them holds up another. One that fails, or is a minute later with a step than the replica that is collected, is left
-//! out from then on and named; its own collection, or `vault replica sync`, brings it level.
+//! out from then on and named. It does not make copies of its own of what others have compacted: `vault replica sync` brings theirs.
 
 use std::time::Duration;
 

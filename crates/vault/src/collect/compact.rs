@@ -50,8 +50,16 @@ impl Collector<'_> {
         reach: &Reach<'_>,
         stock: &mut Stock,
     ) -> Result<()> {
+        let (elsewhere, packs): (Vec<Wasteful>, Vec<Wasteful>) =
+            packs.iter().partition(|pack| self.is_compacted_elsewhere(&pack.usage.pack.id));
+        if !elsewhere.is_empty() {
+            let (count, address) = (elsewhere.len(), self.replica.store().address());
+            self.outcome.problems.push(format!(
+                "{count} packs are compacted on another replica, and not at {address} yet; `shudao vault replica sync` brings that"
+            ));
+        }
         let mut classes: BTreeMap<(PackKind, bool), Vec<Wasteful>> = BTreeMap::new();
-        for pack in packs {
+        for pack in &packs {
             classes.entry((pack.usage.pack.kind, pack.vouched)).or_default().push(*pack);
         }
         for ((kind, _), packs) in classes {
@@ -61,6 +69,13 @@ impl Collector<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether another replica has replaced a pack that this one has not: copies of this one's own would have no sibling to be
+    /// mended from.
+    fn is_compacted_elsewhere(&self, pack: &PackId) -> bool {
+        let is_replaced = |replica: &Replica| replica.state().is_replaced(pack);
+        !is_replaced(self.replica) && self.beside.replicas().any(is_replaced)
     }
 
     async fn compact_batch(

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::world::{Files, World, open};
+use super::world::{Files, World, open, open_both};
 use crate::collect::sample::{contents, entry};
 use crate::collect::{Options, Progress, Watch};
 use crate::entry::{Extents, Node};
@@ -153,10 +153,12 @@ impl Client {
         let held = self.vault.take().filter(|(at, _)| *at == place && !reopens);
         let mut vault = match held {
             Some((_, vault)) => vault,
-            None => {
-                open(&self.views[place].0, if self.task == Task::Collect { "keeper" } else { "owner" })
-                    .await?
+            // Compactions happen on both replicas, where both can be opened.
+            None if self.task == Task::Collect => {
+                let stores = [place, 1 - place].map(|place| &self.views[place].0);
+                open_both(stores, "keeper").await?
             }
+            None => open(&self.views[place].0, "owner").await?,
         };
         vault.refresh().await?;
         let done = match self.task {

@@ -2,7 +2,7 @@
 //!
 //! The real code of log, session, collection, compaction and courier runs on stores in memory whose lines lose, repeat,
 //! delay and garble, on a clock that passes only while everybody waits. Two clients back up under one key, two collect
-//! and compact, one forgets and pins, one reads, one carries between the replicas; any of them may die with any request, or
+//! and compact (on both replicas at once, where both can be opened), one forgets and pins, one reads, one carries between the replicas; any of them may die with any request, or
 //! stand still for days. After every step of anybody:
 //!
 //! - each root has every object that it needs, under its key in force (I1, I2);

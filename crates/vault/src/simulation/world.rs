@@ -48,6 +48,13 @@ pub(super) fn lock(word: &str) -> Lock<'_> {
     Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
 }
 
+/// The vault on both replicas, or on the first one if the other one cannot be opened.
+pub(super) async fn open_both(stores: [&Store; 2], word: &str) -> crate::Result<Vault> {
+    let mut replicas = vec![Replica::open(stores[0].clone()).await?];
+    replicas.extend(Replica::open(stores[1].clone()).await.ok());
+    Vault::open_all(replicas, &Unlock::Passphrase(word), None).await
+}
+
 pub(super) async fn open(store: &Store, word: &str) -> crate::Result<Vault> {
     Vault::open(Replica::open(store.clone()).await?, &Unlock::Passphrase(word), None).await
 }
