@@ -188,9 +188,10 @@ impl Running {
     /// Whether it has taken signals into its own hands.
     pub fn hears_signals(&self) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()));
-        let caught = status.unwrap_or_default().lines().find_map(|line| {
-            u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok()
-        });
+        let caught = status
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
         // It takes SIGINT first.
         let terminate = 1 << (rustix::process::Signal::TERM.as_raw() - 1);
         caught.is_some_and(|caught| caught & terminate != 0)
