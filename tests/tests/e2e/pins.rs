@@ -1,7 +1,6 @@
 //! What takes long to read is pinned while it is read.
 
 use std::path::Path;
-use std::thread::yield_now;
 use std::time::Duration;
 
 use shudao_tests::compare::same;
@@ -70,24 +69,26 @@ fn a_writer_verifies_without_a_pin_and_is_told() {
 }
 
 #[test]
-fn a_restore_that_is_interrupted_ends_its_pin() {
+fn a_restore_and_a_check_of_data_that_are_interrupted_end_their_pins() {
     let server = S3Server::start();
     let place = Vaultbox::at(server.replica("v"), server.env());
     let (source, target) = (place.dir("source"), place.path("target"));
     put_noise(&source.join("noise"), 3 << 20, 1);
     place.owner.backup(&source).ok();
     let log = server.bucket_dir().join("v/log");
-    let before = entries(&log);
-    let packs = Target { method: "GET", part: "/packs/" };
-    server.plan(&packs, Fault::Delay(Duration::from_secs(2)), 1000);
-    let mut restoring = place.owner.shudao(["restore", "latest", "--to"]).arg(&target).start();
-    while entries(&log) == before && restoring.is_running() {
-        yield_now();
+    let restore = place.owner.shudao(["restore", "latest", "--to"]).arg(&target);
+    for command in [restore, place.owner.shudao(["check", "--read-data"])] {
+        let (before, asked) = (entries(&log), server.faults().requests().len());
+        server.plan(&Target { method: "GET", part: "/packs/" }, Fault::Delay(Duration::from_secs(2)), 1000);
+        let mut running = command.start();
+        // Packs are read under the pin.
+        let reads = |request: &String| request.starts_with("GET ") && request.contains("/packs/");
+        running.until(|_| server.faults().requests()[asked..].iter().any(reads));
+        running.interrupt();
+        running.wait().exits(130);
+        assert_eq!(entries(&log) - before, 2, "a pin, and its end");
+        server.forgive();
     }
-    restoring.interrupt();
-    restoring.wait().exits(130);
-    assert_eq!(entries(&log) - before, 2, "a pin, and its end");
-    server.forgive();
     let again = place.path("again");
     place.owner.restore("latest", &again).ok();
     same(&source, &again);

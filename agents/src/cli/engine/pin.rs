@@ -6,6 +6,7 @@ use shudao_vault::vault::{Vault, chain};
 
 use super::now;
 use crate::cli::context::Context;
+use crate::cli::failure::Result;
 use crate::cli::messages::Notice;
 use crate::cli::path::escaped;
 use crate::cli::show;
@@ -14,18 +15,22 @@ use crate::cli::show;
 const PINNED_MAX: usize = 32;
 
 /// Reads with `work` while these snapshots are pinned on the vault's replicas, which have these addresses; however the work ends, the pins
-/// end with it. Where they cannot be pinned it is said, and the work goes on.
+/// end with it. Where they cannot be pinned it is said, and the work goes on. The work is to end by itself when a stop is
+/// asked for: if this were dropped, the process would end before the pins do.
+///
+/// # Errors
+/// An interruption while the pins are made.
 pub(super) async fn while_pinned<T>(
     ctx: &Context,
     (vault, addresses): (&Vault, &[&str]),
     snapshots: Vec<SnapshotId>,
     work: impl Future<Output = T>,
-) -> T {
+) -> Result<T> {
     if snapshots.len() > PINNED_MAX {
         ctx.output.notice(&Notice::TooManyToPin { count: show::count(snapshots.len() as u64) });
-        return work.await;
+        return Ok(work.await);
     }
-    let pins = Pins::on(vault, snapshots, now()).await;
+    let pins = ctx.stop.or(Pins::on(vault, snapshots, now())).await?;
     for (place, why) in pins.unprotected() {
         let address = escaped(addresses.get(place).copied().unwrap_or_default());
         ctx.output.notice(&Notice::NotPinned { address, why: escaped(&chain(why)) });
@@ -33,5 +38,5 @@ pub(super) async fn while_pinned<T>(
     let held = pins.hold(now);
     let done = work.await;
     held.release().await;
-    done
+    Ok(done)
 }

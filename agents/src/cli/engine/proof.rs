@@ -58,7 +58,7 @@ pub(crate) async fn verify(
             progress.bytes_total.store(snapshot.contents.counts.bytes, Ordering::Relaxed);
             progress.files_total.store(snapshot.contents.counts.files, Ordering::Relaxed);
             let comparing = async { compare_with(ctx, (&snapshot, reader), live, sink, progress) };
-            let mut summary = while_pinned(ctx, (&opened, &vault.addresses()), vec![id], comparing).await?;
+            let mut summary = while_pinned(ctx, (&opened, &vault.addresses()), vec![id], comparing).await??;
             summary.totals.snapshot = Some(id.to_hex());
             summary.totals.replicas = vault.totals().replicas;
             Ok(summary)
@@ -318,8 +318,7 @@ struct ReplicaCheck<'a> {
 impl ReplicaCheck<'_> {
     /// The last report, and what an earlier one found and was mended since.
     async fn run(&self, request: CheckRequest) -> Result<(CheckReport, Vec<CheckFinding>)> {
-        let stop = &self.ctx.stop;
-        let mut checked = stop.or(self.once(request.depth)).await??;
+        let mut checked = self.once(request.depth).await?;
         // A sample drawn anew would look elsewhere; what was mended has been read back.
         let depth = match request.depth {
             CheckDepth::Sample(_) => CheckDepth::Structure,
@@ -333,7 +332,7 @@ impl ReplicaCheck<'_> {
             if replaced.len() == known {
                 break;
             }
-            let again = stop.or(self.once(depth)).await??;
+            let again = self.once(depth).await?;
             let stands = |finding: &CheckFinding| {
                 again.report.findings.iter().any(|standing| standing.object == finding.object)
             };
@@ -344,16 +343,19 @@ impl ReplicaCheck<'_> {
         Ok((self.declare(checked).await?, mended))
     }
 
+    /// A stop drops the work, but not the pins under which it reads.
     async fn once(&self, depth: CheckDepth) -> Result<DataCheck> {
+        let stop = &self.ctx.stop;
         let selection = match depth {
             CheckDepth::Names => {
                 let replicas = self.vault.replicas().await;
-                let report = check::check_names(&replicas[self.place], self.counters).await?;
+                let checking = check::check_names(&replicas[self.place], self.counters);
+                let report = stop.or(checking).await??;
                 return Ok(DataCheck { report, ..DataCheck::default() });
             }
             CheckDepth::Structure => {
-                let alone = self.alone().await?;
-                let report = check::check_structure(&alone, self.counters).await?;
+                let alone = stop.or(self.alone()).await??;
+                let report = stop.or(check::check_structure(&alone, self.counters)).await??;
                 return Ok(DataCheck { report, ..DataCheck::default() });
             }
             CheckDepth::ReadData => PackSelection::All,
@@ -361,18 +363,13 @@ impl ReplicaCheck<'_> {
                 PackSelection::Sample { percent, seed: shudao_vault::suite::random() }
             }
         };
-        let alone = self.alone().await?;
+        let alone = stop.or(self.alone()).await??;
         // A key that cannot read content is refused at once.
         let visible = alone.visible().into_iter().filter(|_| alone.ring().reads_content());
         let snapshots = visible.map(|(id, _)| id).collect();
         let address = self.vault.addresses()[self.place];
-        let checking = async {
-            tokio::select! {
-                checked = check::check_data(&alone, &selection, self.counters) => Ok(checked?),
-                () = self.ctx.stop.requested() => Err(Failure::interrupted()),
-            }
-        };
-        while_pinned(self.ctx, (&alone, &[address]), snapshots, checking).await
+        let checking = stop.or(check::check_data(&alone, &selection, self.counters));
+        Ok(while_pinned(self.ctx, (&alone, &[address]), snapshots, checking).await???)
     }
 
     async fn alone(&self) -> Result<Vault> {

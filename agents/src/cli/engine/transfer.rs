@@ -259,7 +259,7 @@ pub(crate) async fn restore(
     must_read_content(&opened)?;
     let read = (&*opened, &*vault.addresses());
     let restoring = restore_chosen(ctx, (vault, &opened), &chosen, &request, (deletions, progress));
-    while_pinned(ctx, read, vec![chosen.0], restoring).await
+    while_pinned(ctx, read, vec![chosen.0], restoring).await?
 }
 
 async fn restore_chosen(
