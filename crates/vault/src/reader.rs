@@ -285,13 +285,14 @@ pub fn frame_key(place: &Location) -> FrameKey {
 ///
 /// `trusted` are the writers whose word counts: itself and, for metadata, its named predecessors. Of anybody else's
 /// chunks both the pack and the segment must be vouched for: a pack that was read and is good still has no say in what
-/// a later segment claims about it. What is condemned or swept is as good as absent; and what a
+/// a later segment claims about it. What is condemned or swept, or spoken of by a condemned segment, is as good as absent; and what a
 /// compaction replaced is about to go, and may never have been brought to this replica.
 pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[WriterId]) -> bool {
     let pack = Name::pack(place.pack);
     if state.bad(&place.key, u64::from(place.counter))
         || state.is_gone(&pack)
         || state.condemned().contains_key(&pack)
+        || state.condemned().contains_key(&Name::index(place.segment))
         || state.is_replaced(&place.pack)
     {
         return false;

@@ -14,8 +14,9 @@ use crate::id::{
 };
 use crate::keys::KeyRing;
 use crate::log::duty::Hindrances;
+use crate::log::rules::Rule;
 use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
-use crate::name::Name;
+use crate::name::{Area, Name};
 use crate::need::{NeedBase, NeedList};
 use crate::needed::read_list;
 use crate::objects::Objects;
@@ -203,6 +204,9 @@ impl Session {
     /// Looks for the packs that the parent's snapshot does not vouch for by being visible here. A segment may speak of a pack
     /// that was never brought to this replica, because no snapshot that was brought needs it any more.
     async fn must_be_there(&self, replica: &Replica, sealed: &Sealed) -> Result<()> {
+        if !Rule::CommitsLook.holds() {
+            return Ok(());
+        }
         let is_visible = |parent: &SnapshotId| replica.state().visible().contains_key(parent);
         let parent = self.parent.filter(is_visible).zip(self.parent_list);
         let known = match parent {
@@ -252,8 +256,8 @@ impl Session {
         Some((Self { id, source, parent, parent_list, sequence }, first?))
     }
 
-    /// Answers what keepers condemned since the session last did: keeps what it relies on, or says that it has seen. From
-    /// then on it blocks no sweep. To be called every minute or so of a long run.
+    /// Answers what keepers condemned since the session last did: keeps what it relies on and every segment, or says that it
+    /// has seen. From then on it blocks no sweep. To be called every minute or so of a long run.
     ///
     /// # Errors
     /// [`Kind::Conflict`] if the session was closed by another; the store's.
@@ -263,19 +267,24 @@ impl Session {
         signer: Signer<'_>,
         relies_on: impl Fn(&Name) -> bool,
     ) -> Result<()> {
+        // The first keep answers everything; what did not fit into it must follow all the same.
+        let mut is_keeping = false;
         loop {
             replica.catch_up().await?;
             let state = replica.state();
             state.hindrances(self.id, [])?;
-            if !state.awaits_answer(self.id) {
-                return Ok(());
-            }
-            let names: Vec<Name> = state.condemned().keys().filter(|name| relies_on(name)).copied().collect();
+            let relies_on = |name: &&Name| name.area == Area::Index || relies_on(name);
+            let names: Vec<Name> = state.condemned().keys().filter(relies_on).copied().collect();
             let op = match log::parts(&names).next() {
-                Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
-                None => Op::Seen { session: self.id },
+                Some(part) if is_keeping || state.awaits_answer(self.id) => {
+                    Op::Keep { session: self.id, names: part.to_vec() }
+                }
+                None if state.awaits_answer(self.id) => Op::Seen { session: self.id },
+                Some(_) | None => return Ok(()),
             };
-            replica.append_here(signer, op).await?;
+            if replica.append_here(signer, op).await?.is_some() {
+                is_keeping = names.len() > log::LIST_ITEMS_MAX;
+            }
         }
     }
 
@@ -330,6 +339,13 @@ impl Session {
                     let message = format!("commit: {name} was collected while this session was away");
                     return Err(Error::new(Kind::Conflict, message));
                 }
+            }
+            if !kept.is_empty() {
+                // A keep answers everything. Whoever sweeps then must leave the segments that speak of what is relied on, and
+                // which these are is not known here.
+                let known: BTreeSet<Name> = kept.iter().copied().collect();
+                let condemned = replica.state().condemned().keys();
+                kept.extend(condemned.filter(|name| name.area == Area::Index && !known.contains(name)));
             }
             let op = match log::parts(&kept).next() {
                 Some(part) => Op::Keep { session: self.id, names: part.to_vec() },

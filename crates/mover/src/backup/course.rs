@@ -100,12 +100,7 @@ async fn carry(shared: &Shared<'_>, place: usize) -> Result<Arc<Closing>, Error>
 /// Answers keepers as long as the run lasts, so that it blocks no collection and loses nothing to one. Ends only with the
 /// reason why the session cannot commit here any more.
 async fn attend(shared: &Shared<'_>, replica: &mut Replica) -> Error {
-    let relies_on = |name: &Name| match name.area {
-        Area::Pack => shared.ingest.refers_to(&name.id),
-        // A segment may speak of a pack that is relied on; keeping one too many costs little.
-        Area::Index => true,
-        Area::Snapshot => false,
-    };
+    let relies_on = |name: &Name| name.area == Area::Pack && shared.ingest.refers_to(&name.id);
     loop {
         tokio::time::sleep(ATTEND_EVERY).await;
         let signer = Signer { key: &shared.ring.signing, time: (shared.clock)() };

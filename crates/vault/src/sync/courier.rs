@@ -196,9 +196,13 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// The segments that speak of these packs where we come from, and of which the target has not heard.
+    /// The segments that speak of these packs where we come from, and of which the target has not heard, or which it is about
+    /// to collect: a sweep does not wait for who began after the condemn.
     fn index_over(&self, packs: &BTreeSet<PackId>, named: &[SegmentId]) -> Vec<SegmentId> {
-        let is_missing = |id: &SegmentId| !named.contains(id) && !self.to.state().is_segment_live(id);
+        let state = self.to.state();
+        let stays =
+            |id: &SegmentId| state.is_segment_live(id) && !state.condemned().contains_key(&Name::index(*id));
+        let is_missing = |id: &SegmentId| !named.contains(id) && !stays(id);
         let speaks = |of: &[PackId]| of.iter().any(|pack| packs.contains(pack));
         let segments = self.segments.iter().filter(|(id, of)| is_missing(id) && speaks(of));
         segments.map(|(id, _)| *id).collect()
