@@ -40,7 +40,7 @@ pub(crate) struct GcArgs {
 pub(crate) async fn run(ctx: &Context, args: GcArgs) -> Result<Exit> {
     let access = ctx.access(&args.access)?;
     let waste_percent = Options::DEFAULT.waste_percent.filter(|_| !args.no_compact);
-    let options = Options { grace_micros: args.grace, waste_percent };
+    let options = Options { grace_micros: args.grace, dead_micros: args.grace, waste_percent };
     if args.grace == 0 {
         ctx.output.warning(&Notice::GcNoGrace {});
     }

@@ -13,6 +13,8 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{PackId, SessionId, SnapshotId, Timestamp};
 use crate::index::{Index, Marks, PackUsage};
 use crate::keys::{KeyRing, Rights};
+use crate::log::duty::Needed;
+use crate::log::rules::Rule;
 use crate::log::state::SessionState;
 use crate::log::{self, Envelope, Op, Signer, State};
 use crate::name::Name;
@@ -39,6 +41,7 @@ pub struct Collector<'a> {
     pub(super) watch: Watch<'a>,
     pub(super) outcome: Outcome,
     needs: NeedReader,
+    needed: Option<Arc<Needed>>,
     times: BTreeMap<u64, Timestamp>,
 }
 
@@ -66,6 +69,7 @@ impl<'a> Collector<'a> {
             watch,
             outcome: Outcome::default(),
             needs: NeedReader::default(),
+            needed: None,
             times: BTreeMap::new(),
         })
     }
@@ -146,7 +150,7 @@ impl<'a> Collector<'a> {
     ) -> Result<Plan> {
         self.replica.catch_up().await?;
         let now = self.now();
-        let needed = self.needs.needed(self.replica, now).await?;
+        let needed = self.needed(now).await?;
         *stock =
             std::mem::take(stock).with_committed(self.needs.evidence().segments.values().flatten().copied());
         self.read_times().await?;
@@ -159,6 +163,17 @@ impl<'a> Collector<'a> {
             now,
         };
         Ok(plan(&facts, options))
+    }
+
+    /// What roots need on the state that the next entry follows.
+    async fn needed(&mut self, now: Timestamp) -> Result<Arc<Needed>> {
+        let known = self.needed.take().filter(|_| !Rule::PrefixesDecide.holds());
+        let needed = match known {
+            Some(known) => known,
+            None => Arc::new(self.needs.needed(self.replica, now).await?),
+        };
+        self.needed = Some(Arc::clone(&needed));
+        Ok(needed)
     }
 
     /// Reads the times of the entries that a plan looks at.
@@ -288,12 +303,6 @@ impl<'a> Collector<'a> {
     }
 
     async fn condemn(&mut self, plan: &Plan, stock: &Stock) -> Result<()> {
-        #[cfg(test)]
-        if !self.replica.state().rules.strays_are_logged {
-            for name in &plan.condemn {
-                self.replica.store().delete(&self.replica.objects().key(name)).await?;
-            }
-        }
         let still = |state: &State, name: &Name| !state.condemned().contains_key(name);
         let condemned = self.append_names(&plan.condemn, |names| Op::Condemn { names }, still).await?;
         for name in condemned {
@@ -321,7 +330,7 @@ impl<'a> Collector<'a> {
             loop {
                 self.replica.catch_up().await?;
                 let now = self.now();
-                let needed = self.needs.needed(self.replica, now).await?;
+                let needed = self.needed(now).await?;
                 let state = self.replica.state();
                 let fit: Vec<Name> = part
                     .iter()

@@ -9,7 +9,6 @@ use crate::id::{
 use crate::keys::{Certificate, Rights, Role};
 use crate::log::collection::Collection;
 use crate::log::config::Config;
-use crate::log::rules::Rules;
 use crate::log::statement::Subject;
 use crate::name::Name;
 use crate::suite::VerifyKey;
@@ -120,7 +119,6 @@ pub struct State {
     pub(super) serial: u64,
     pub(super) couriers: BTreeMap<WriterId, SessionId>,
     pub(super) collection: Collection,
-    pub(crate) rules: Rules,
 }
 
 impl State {
@@ -147,7 +145,6 @@ impl State {
             serial: 0,
             couriers: BTreeMap::new(),
             collection: Collection::default(),
-            rules: Rules::in_force(),
         }
     }
 
