@@ -308,6 +308,16 @@ impl State {
         self.segments_known.contains(segment)
     }
 
+    /// Whether this segment is live and not condemned: what it speaks of will still be found.
+    pub fn does_segment_stay(&self, segment: &SegmentId) -> bool {
+        self.is_segment_live(segment) && !self.collection.condemned.contains_key(&Name::index(*segment))
+    }
+
+    /// The live segments that are not condemned.
+    pub fn segments_staying(&self) -> Vec<SegmentId> {
+        self.segments.iter().filter(|segment| self.does_segment_stay(segment)).copied().collect()
+    }
+
     /// The serial of the settings in force.
     pub fn config_serial(&self) -> u64 {
         self.config_serial

@@ -72,7 +72,7 @@ impl Client {
             }
         }
         let known = need.keys().copied().collect();
-        let shortfall = Shortfall::plan(&known, vault.replica().state().segments_live(), vault.index())?;
+        let shortfall = Shortfall::plan(&known, &vault.replica().state().segments_staying(), vault.index())?;
         let packs = fresh.chunks(FRAMES).map(|chunks| (pack(kind, &ring, chunks), chunks.len() as u64));
         let mut segments = self.store(vault, packs.collect(), &mut begun, &mut need).await?;
         segments.extend(adopted.into_iter().filter(|segment| shortfall.segments.contains(segment)));
