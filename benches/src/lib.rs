@@ -1,22 +1,32 @@
-//! Data for the benchmarks: made by seed, the same on every machine.
+//! What benchmarks need: data made by seed, and programs measured as whole processes.
+
+pub mod data;
+pub mod measure;
+pub mod random;
+
+use random::Random;
 
 /// `bytes` bytes that do not compress.
 pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut data = vec![0; bytes];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut data);
+    Random::new(seed).fill(&mut data);
     data
 }
 
-/// `bytes` bytes of words that compress about as text does.
+/// `bytes` bytes of words and numbers that compress about as text does, to a quarter.
 pub fn words(seed: u64, bytes: usize) -> Vec<u8> {
     const WORDS: [&str; 16] = [
         "road", "cloud", "pack", "frame", "chunk", "vault", "replica", "snapshot", "keeper", "writer",
         "owner", "log", "tree", "entry", "manifest", "root",
     ];
     let mut text = Vec::with_capacity(bytes + 16);
-    for byte in noise(seed, bytes / 4) {
+    for pair in noise(seed, bytes / 2).chunks_exact(2) {
+        let byte = pair[0];
         text.extend_from_slice(WORDS[usize::from(byte & 15)].as_bytes());
-        text.push(if byte & 0xf0 == 0 { b'\n' } else { b' ' });
+        if byte & 0x30 == 0 {
+            text.extend_from_slice(format!(" {:02x}", pair[1]).as_bytes());
+        }
+        text.push(if byte & 0xf0 == 0x40 { b'\n' } else { b' ' });
         if text.len() >= bytes {
             break;
         }

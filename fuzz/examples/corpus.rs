@@ -19,14 +19,19 @@ use shudao_vault::entry::{
     Entry as TreeEntry, Extent, Extents, FileTime, Local, Node, Portable, TreePath, Xattr, XattrValue,
 };
 use shudao_vault::id::{
-    Digest, KeyId, ObjectId, PackId, ReplicaId, SessionId, SlotId, SourceId, Timestamp, WriterId,
+    Digest, KeyId, ObjectId, PackId, PinId, ReplicaId, SessionId, SlotId, SourceId, Timestamp, WriterId,
 };
 use shudao_vault::keys::bundle::{Bundle, Grant};
 use shudao_vault::keys::recipient::{identity_line, recipient_line};
 use shudao_vault::keys::share::{Sharing, split};
 use shudao_vault::keys::slot::{Lock, NewSlot};
 use shudao_vault::keys::{Certificate, KeySlot, Role};
-use shudao_vault::log::{Body, CommitStatement, Config, Entry, KeyPresence, Op, SignedStatement, Statement};
+use shudao_vault::log::checkpoint::codec::encode;
+use shudao_vault::log::{
+    Body, CommitStatement, Config, Entry, Folded, KeyPresence, LockSettings, Op, SignedStatement, State,
+    Statement,
+};
+use shudao_vault::name::Name;
 use shudao_vault::need::{NeedBase, NeedList};
 use shudao_vault::object::ObjectKind;
 use shudao_vault::pack::{PackEnds, PackKind};
@@ -36,6 +41,7 @@ use shudao_vault::resume::{
 use shudao_vault::roots::Roots;
 use shudao_vault::segment::SegmentBuilder;
 use shudao_vault::snapshot::{Contents, Counts, Draft, TreeRoot, Unread, UnreadKind, UnreadList};
+use shudao_vault::store::lock::LockMode;
 use shudao_vault::suite::{KdfCost, ReadPublic, Secret, SigningKey, public_of};
 use shudao_vault::tree::{Child, ListChild, ListNode, TreeNode};
 
@@ -46,7 +52,7 @@ type Samples = BTreeMap<&'static str, Vec<(String, Vec<u8>)>>;
 
 fn main() {
     let mut samples = Samples::new();
-    for part in [keys, log, packs, sessions, snapshots, trees, text] {
+    for part in [keys, log, checkpoints, packs, sessions, snapshots, trees, text] {
         part(&mut samples);
     }
     for (name, inputs) in &samples {
@@ -155,6 +161,9 @@ fn log(samples: &mut Samples) {
         need_list: id(2),
         segments: vec![id(3), id(4)],
     };
+    let lock =
+        LockSettings { mode: LockMode::Compliance, keep_days: 30, generation_days: 10, since: Timestamp(1) };
+    let locks = vec![(ReplicaId([2; 16]), lock)];
     let bodies = [
         ("hold", 9, Body::Hold(id(1))),
         ("release", 9, Body::Release(id(1))),
@@ -163,7 +172,7 @@ fn log(samples: &mut Samples) {
         ("certificate", 9, Body::Key { subject: certificate.holder().0, presence }),
         ("slot", 9, Body::Key { subject: [4; 16], presence: KeyPresence::Slot(id(5)) }),
         ("removed", 9, Body::Key { subject: [4; 16], presence: KeyPresence::Removed }),
-        ("config", 9, Body::Config(Config { trust_writers: true, ..Config::default() })),
+        ("config", 9, Body::Config(Config { trust_writers: true, locks, ..Config::default() })),
     ];
     for (name, serial, body) in &bodies {
         let statement = sign(*serial, body, key);
@@ -187,6 +196,54 @@ fn log(samples: &mut Samples) {
     begin.extend([[6; 16], [3; 16]].concat());
     begin.push(0);
     add(samples, "log-fold", "begin", begin);
+}
+
+/// Checkpoints of a short log, and of one in which a little of everything happened.
+fn checkpoints(samples: &mut Samples) {
+    let key = &owner().signing;
+    let mut state = State::new(file().clone());
+    let config = sign(1, &Body::Config(Config::default()), key);
+    let mut fold = |op: Op| {
+        let (n, previous) = (state.next(), state.head());
+        let entry = Entry { n, previous, replica: ReplicaId([2; 16]), time: TIME, nonce: [3; 16], op };
+        let folded = state.fold(n, &entry.sign(VAULT, key).unwrap()).unwrap();
+        assert!(matches!(folded, Folded::Applied(_)), "{folded:?}");
+        encode(&state, key).unwrap()
+    };
+    let born = fold(Op::Birth { replica: ReplicaId([2; 16]), name: "first".to_owned(), config });
+    add(samples, "log-checkpoint", "birth", born);
+    let (one, two) = (SessionId([5; 16]), SessionId([6; 16]));
+    let source = SourceId([3; SourceId::LEN]);
+    let commit =
+        CommitStatement { snapshot: id(1), source, sequence: 1, need_list: id(2), segments: vec![id(3)] };
+    let certificate = Certificate::new(writer().verify_key(), Role::Writer, "w", TIME);
+    let presence = KeyPresence::Certificate(certificate.sign(VAULT, key).unwrap());
+    let subject = certificate.holder().0;
+    let bodies = [
+        Body::Key { subject, presence },
+        Body::Key { subject: [4; 16], presence: KeyPresence::Slot(id(5)) },
+        Body::Hold(id(9)),
+        Body::Vouch(vec![id(7)]),
+        Body::Bad(vec![(KeyId([1; KeyId::LEN]), 7)]),
+    ];
+    let mut ops = vec![
+        Op::Begin { session: one, source, parent: None },
+        Op::Commit { session: one, statement: sign(0, &Body::Commit(commit), key) },
+        Op::Begin { session: two, source, parent: Some(id(1)) },
+        Op::Pin { pin: PinId([8; 16]), snapshot: id(1), expiry: TIME },
+        Op::Condemn { names: vec![Name::pack(id(20)), Name::index(id(21))] },
+        Op::Keep { session: two, names: vec![Name::index(id(21))] },
+        Op::Sweep { names: vec![Name::pack(id(20))] },
+        Op::Keep { session: two, names: vec![Name::pack(id(20))] },
+        Op::Forget { snapshots: vec![id(1)] },
+    ];
+    let serials = 2..;
+    ops.extend(serials.zip(&bodies).map(|(serial, body)| {
+        let has_serial = !matches!(body, Body::Vouch(_) | Body::Bad(_));
+        Op::Publish { statement: sign(if has_serial { serial } else { 0 }, body, key) }
+    }));
+    let everything = ops.into_iter().map(&mut fold).last();
+    add(samples, "log-checkpoint", "everything", everything.unwrap());
 }
 
 /// The part of a statement that a target signs anew: serial, kind and payload without its length.

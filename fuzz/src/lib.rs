@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("key-bundle", keys::bundle),
     ("key-slot", keys::slot),
     ("list-node", trees::list_node),
+    ("log-checkpoint", log::checkpoint),
     ("log-entry", log::entry),
     ("log-fold", log::fold),
     ("need-list", packs::need_list),

@@ -2,7 +2,7 @@
 # Makes the golden vault of this build's format version anew: tests/golden/v<version>, with README.md and expected.json.
 #
 #   tests/golden/make.sh                with the shudao that `cargo build --workspace` made
-#   SHUDAO_BIN=... tests/golden/make.sh
+#   SHUDAO_BIN=... tests/golden/make.sh       (and with declare_bad, an example of crates/vault, in examples/ beside it)
 #
 # Version 0 may be made anew when the layout changes; say so in docs/format/README.md. A later version never may.
 # Run it as root, so that the entries belong to numbers 0:0 on every machine. Needs acl, attr and python3.
@@ -11,6 +11,8 @@ umask 022
 export LC_ALL=C.UTF-8 TZ=UTC PATH="$PATH:/usr/sbin:/sbin"
 here="$(cd "$(dirname "$0")" && pwd)"
 bin="${SHUDAO_BIN:-${CARGO_TARGET_DIR:-$here/../../target}/debug/shudao}"
+declare_bad="${bin%/*}/examples/declare_bad"
+[ -x "$declare_bad" ] || { echo "no declare_bad at $declare_bad: run cargo build --workspace --examples" >&2; exit 1; }
 [ -x "$bin" ] || { echo "no shudao at $bin: run cargo build --workspace, or set SHUDAO_BIN" >&2; exit 1; }
 version="$(sed -n 's/^pub const FORMAT_VERSION: u8 = \([0-9]*\);/\1/p' "$here/../../crates/vault/src/object.rs")"
 out="$here/v$version"
@@ -149,6 +151,9 @@ cd "$here"
 expect owner "$first" >"$room/expected"
 expect owner "$second" >>"$room/expected"
 expect writer "$third" >>"$room/expected"
+
+# The frame that holds a file's content is declared bad, as if a check had found it lying. Others are in it too.
+read -r marred offset < <(SHUDAO_PASSWORD="$password" "$declare_bad" "$room/vault" "$tree/many/noise")
 owner check --read-data >/dev/null
 
 rm -rf "$out"
@@ -156,12 +161,13 @@ mkdir -p "$out"
 cp -r "$room/vault" "$out/vault"
 # What the repository cannot hold is not what a reader may need.
 find "$out/vault" -type d -empty -delete
-python3 - "$room/expected" "$dropped" "$password" "$writer_password" >"$out/expected.json" <<'PYTHON'
+python3 - "$room/expected" "$dropped" "$password" "$writer_password" "$marred" "$offset" >"$out/expected.json" <<'PYTHON'
 import json, sys
-expected, dropped, password, writer_password = sys.argv[1:]
+expected, dropped, password, writer_password, marred, offset = sys.argv[1:]
 json.dump({
     "passwords": {"owner": password, "writer": writer_password},
     "forgotten": dropped,
+    "bad": {"pack": marred, "offset": int(offset)},
     "snapshots": [json.loads(line) for line in open(expected)],
 }, sys.stdout, indent=1, ensure_ascii=False)
 print()
@@ -176,8 +182,9 @@ work on a copy. `tests/golden/make.sh` made it with the binary of its time; it i
 
 It holds a tree of every kind of entry that needs no root to make, in two generations (text, a sparse file whose extent
 list has nodes of its own, hard links, symbolic links, a pipe, names that are not UTF-8, modes, attributes, an access
-list, times before 1970 and after 2038), a writer's snapshot, a snapshot that was forgotten, a hold, and the owner's
-vouch for all packs.
+list, times before 1970 and after 2038), a writer's snapshot, a snapshot that was forgotten, a hold, a frame that is
+declared bad (`expected.json` names the pack and a byte in the frame, which is whole), and the owner's vouch for
+all packs.
 """)
 if version == "0":
     print("""Version 0 is not frozen: this folder may be made anew when the layout changes, with a note in the history of

@@ -159,9 +159,53 @@ impl Running {
     /// # Panics
     /// If the process is gone.
     pub fn interrupt(&self) {
-        let child = self.child.as_ref().expect("the run was not waited for yet");
-        let pid = rustix::process::Pid::from_child(child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupt the program");
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    /// Asks it to end, as an init system does.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("signal the program");
+    }
+
+    fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(self.child.as_ref().expect("the run was not waited for yet"))
+    }
+
+    /// Whether it has this file open now, or one below this directory.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero()));
+        let mut links = open.into_iter().flatten().flatten().map(|entry| std::fs::read_link(entry.path()));
+        links.any(|link| link.is_ok_and(|link| link.starts_with(path) && link.is_file()))
+    }
+
+    /// Whether it has taken signals into its own hands.
+    pub fn hears_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()));
+        let caught = status
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+        // It takes SIGINT first.
+        let terminate = 1 << (rustix::process::Signal::TERM.as_raw() - 1);
+        caught.is_some_and(|caught| caught & terminate != 0)
+    }
+
+    /// Waits until `done`, as long as it runs.
+    ///
+    /// # Panics
+    /// If it ends before.
+    pub fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+        while !done(self) {
+            assert!(self.is_running(), "the program ended before it was expected to");
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
     }
 
     /// Whether it still runs.

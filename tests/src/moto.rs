@@ -11,22 +11,31 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::s3::{BUCKET, REGION, SECRET_KEY, credentials};
 use crate::tool::{search_path, target_dir};
 
 /// Runs moto's server on a port that the system chooses, one request at a time.
 const LAUNCHER: &str = "
-import threading
+import os, sys, threading
 from moto import server
 turn, serve = threading.Lock(), server.run_simple
+refusing = sys.argv.pop()
 def one_at_a_time(host, port, app, **options):
     def in_turn(environment, start):
+        is_lock = environment['REQUEST_METHOD'] == 'PUT' and environment['QUERY_STRING'].startswith('retention')
+        if is_lock and os.path.exists(refusing):
+            start('403 Forbidden', [('Content-Type', 'application/xml')])
+            return [b'<Error><Code>AccessDenied</Code><Message>no PutObjectRetention</Message></Error>']
         with turn:
             return app(environment, start)
     serve(host, port, in_turn, **options)
 server.run_simple = one_at_a_time
 server.main(['-H', '127.0.0.1', '-p', '0'])
 ";
+
+const REFUSING: &str = "refuse-locks";
 
 /// A signature that nobody checks; without any, one has no rights.
 const SOMEBODY: &str = "AWS4-HMAC-SHA256 Credential=somebody/20260101/us-east-1/s3/aws4_request, \
@@ -47,6 +56,8 @@ pub fn python() -> PathBuf {
 pub struct Moto {
     process: Child,
     port: u16,
+    /// While it holds a file of this name, the server refuses to set locks.
+    room: TempDir,
 }
 
 impl Moto {
@@ -67,8 +78,10 @@ impl Moto {
     }
 
     fn with_bucket(headers: &str) -> Self {
+        let room = tempfile::tempdir().expect("create a temporary directory");
         let mut process = Command::new(python())
             .args(["-c", LAUNCHER])
+            .arg(room.path().join(REFUSING))
             .env("PATH", search_path())
             .env("PYTHONUNBUFFERED", "1")
             .stdin(Stdio::null())
@@ -77,11 +90,27 @@ impl Moto {
             .spawn()
             .expect("start moto's server");
         let log = process.stderr.take().expect("its log is piped");
-        let mut this = Self { process, port: 0 };
+        let mut this = Self { process, port: 0, room };
         this.port = announced_port(log);
         let answer = this.request("PUT", "", headers, "");
         assert!(answer.contains(" 200 "), "moto makes a bucket: {answer}");
         this
+    }
+
+    /// From now on the server refuses to set locks, as under a policy without `s3:PutObjectRetention`.
+    ///
+    /// # Panics
+    /// If it cannot be told.
+    pub fn refuse_locks(&self) {
+        std::fs::write(self.room.path().join(REFUSING), "").expect("tell the server");
+    }
+
+    /// Undoes [`Moto::refuse_locks`].
+    ///
+    /// # Panics
+    /// If it was not refusing.
+    pub fn allow_locks(&self) {
+        std::fs::remove_file(self.room.path().join(REFUSING)).expect("tell the server");
     }
 
     /// The address of a vault below `prefix`, as `--vault` takes it.

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,6 +47,7 @@ pub struct S3Server {
     address: SocketAddr,
     faults: Arc<Faults>,
     traffic: Arc<Traffic>,
+    ignores_conditions: Arc<AtomicBool>,
     root: TempDir,
     runtime: Option<Runtime>,
 }
@@ -64,11 +66,14 @@ impl S3Server {
         builder.set_access(EmptyDelimiterIsNone);
         let faults = Arc::new(Faults::default());
         let traffic = Arc::new(Traffic::default());
+        let ignores_conditions = Arc::new(AtomicBool::new(false));
         let door = Arc::new(Door {
             service: builder.build(),
             faults: faults.clone(),
             traffic: traffic.clone(),
             creating: tokio::sync::Mutex::new(()),
+            ignores_conditions: ignores_conditions.clone(),
+            root: root.path().to_owned(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -78,7 +83,7 @@ impl S3Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("bind to the loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
         runtime.spawn(accept(listener, door));
-        Self { address, faults, traffic, root, runtime: Some(runtime) }
+        Self { address, faults, traffic, ignores_conditions, root, runtime: Some(runtime) }
     }
 
     /// The address of a vault below `prefix`, as `--vault` takes it.
@@ -99,6 +104,11 @@ impl S3Server {
     /// The next `count` requests that `target` describes meet `fault`.
     pub fn plan(&self, target: &Target, fault: Fault, count: usize) {
         self.faults.plan(target, fault, count);
+    }
+
+    /// From now on every upload takes the place of what is there, whatever its sender asked, as some products do.
+    pub fn ignore_conditions(&self) {
+        self.ignores_conditions.store(true, Ordering::Relaxed);
     }
 
     /// Plans no fault any more.
@@ -148,6 +158,8 @@ struct Door {
     faults: Arc<Faults>,
     traffic: Arc<Traffic>,
     creating: tokio::sync::Mutex<()>,
+    ignores_conditions: Arc<AtomicBool>,
+    root: PathBuf,
 }
 
 async fn accept(listener: TcpListener, door: Arc<Door>) {
@@ -184,6 +196,10 @@ impl Door {
         }
         let creating = request.headers().contains_key(IF_NONE_MATCH);
         let turn = if creating { Some(self.creating.lock().await) } else { None };
+        if creating && self.ignores_conditions.load(Ordering::Relaxed) {
+            // The signature covers the condition, so it stays; what it asks about goes.
+            let _ = std::fs::remove_file(self.root.join(request.uri().path().trim_start_matches('/')));
+        }
         let served = hyper::service::Service::call(&self.service, request).await;
         drop(turn);
         let Ok(response) = served else {

@@ -1,6 +1,7 @@
 //! What may be typed. Doc comments here are the help texts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -133,25 +134,25 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether a first signal asks the command to come to an end, instead of ending the process at once.
-    pub(crate) fn stops_gracefully(&self) -> bool {
+    /// How long the command may take to come to an end after a first signal; none is ended at once.
+    pub(crate) fn grace(&self) -> Option<Duration> {
         match self {
+            // What is on its way has 10 s; then a checkpoint is made.
+            Self::Backup(_) | Self::Quickstart(_) => Some(Duration::from_secs(20)),
             Self::Vault(_)
-            | Self::Backup(_)
             | Self::Restore(_)
+            | Self::Verify(_)
             | Self::Check(_)
             | Self::Hold(_)
             | Self::Forget(_)
-            | Self::Gc(_)
-            | Self::Quickstart(_) => true,
+            | Self::Gc(_) => Some(Duration::from_secs(10)),
             Self::Snapshots(_)
             | Self::Ls(_)
             | Self::Diff(_)
             | Self::Cat(_)
-            | Self::Verify(_)
             | Self::Survey(_)
             | Self::Completions(_)
-            | Self::Man(_) => false,
+            | Self::Man(_) => None,
         }
     }
 }

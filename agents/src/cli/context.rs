@@ -150,6 +150,7 @@ impl Context {
             (warnings.changed_while_read, Notice::FilesChanged {}),
             (warnings.metadata_not_set, Notice::MetadataNotSet {}),
             (warnings.replica_behind, Notice::ReplicasBehind {}),
+            (warnings.unlocked, Notice::ObjectsUnlocked {}),
         ];
         let lang = self.output.lang();
         let what: Vec<_> = counted

@@ -5,13 +5,15 @@ use shudao_vault::collect::Options;
 
 use super::args::AccessArgs;
 use super::context::Context;
-use super::engine::{self, Opening};
+use super::engine::{self, OpenVault, Opening};
 use super::failure::{Exit, Result};
 use super::messages::{Label, Notice};
 use super::parse::grace;
 use super::path::escaped;
-use super::report::{CollectPlan, CollectSummary, Quantity};
+use super::progress::Progress;
+use super::report::{CollectPlan, CollectSummary, LockLine, Quantity};
 use super::show::{self, Side, Table};
+use super::vault::tell_locks;
 
 /// Free what no snapshot needs: shows the plan, acts with --yes.
 ///
@@ -39,32 +41,46 @@ pub(crate) struct GcArgs {
 
 pub(crate) async fn run(ctx: &Context, args: GcArgs) -> Result<Exit> {
     let access = ctx.access(&args.access)?;
-    let waste_percent = Options::DEFAULT.waste_percent.filter(|_| !args.no_compact);
-    let options = Options { grace_micros: args.grace, dead_micros: args.grace, waste_percent };
     if args.grace == 0 {
         ctx.output.warning(&Notice::GcNoGrace {});
     }
     let vault = engine::open(ctx, &access, Opening::WithKey).await?;
     let mut summary: Option<CollectSummary> = None;
+    let (mut unlocked, mut stopped, mut failed) = (0, Vec::new(), None);
     let replicas = engine::collected_replicas(&vault);
     for (place, address) in replicas.iter().enumerate() {
         if replicas.len() > 1 {
             ctx.output.say(&Notice::Plain { text: escaped(address) })?;
         }
         let (progress, _drawn) = ctx.progress();
-        let done = if args.yes {
-            engine::collect(ctx, &vault, place, &options, &progress, &|plan| show_plan(ctx, plan)).await?
-        } else {
-            let plan = engine::plan_collection(ctx, &vault, place, &options, &progress).await?;
-            show_plan(ctx, &plan.left)?;
-            plan
+        let done = match collect(ctx, &vault, (place, &args), &progress).await {
+            Ok((done, locked)) => {
+                if let Some(line) = locked {
+                    unlocked += tell_locks(ctx, &line)?;
+                }
+                done
+            }
+            // What stops one of several replicas is no reason to leave the others as they are.
+            Err(failure) if failure.exit() == Exit::Failed && replicas.len() > 1 && !failure.is_silent() => {
+                let why = failure.problem().text(ctx.output.lang());
+                stopped.push(Notice::GcStopped { address: escaped(address), why }.text(ctx.output.lang()));
+                failed.get_or_insert(failure);
+                continue;
+            }
+            Err(failure) => return Err(failure),
         };
         match &mut summary {
             None => summary = Some(done),
             Some(summary) => summary.add(done),
         }
     }
-    let summary = summary.unwrap_or_default();
+    let mut summary = match (summary, failed) {
+        (None, Some(failure)) => return Err(failure),
+        (summary, _) => summary.unwrap_or_default(),
+    };
+    summary.problems.extend(stopped);
+    summary.totals = if args.yes { vault.totals_of_change() } else { vault.totals() };
+    summary.totals.warnings.unlocked = unlocked;
     for problem in &summary.problems {
         ctx.output.warning(&Notice::Plain { text: escaped(problem) });
     }
@@ -78,7 +94,27 @@ pub(crate) async fn run(ctx: &Context, args: GcArgs) -> Result<Exit> {
         return Err(ctx.unconfirmed());
     }
     ctx.summary(&summary.totals, &summary)?;
-    Ok(if summary.problems.is_empty() { ctx.conclude(&summary.totals) } else { Exit::Partial })
+    let exit = ctx.conclude(&summary.totals);
+    Ok(if summary.problems.is_empty() { exit } else { Exit::Partial })
+}
+
+/// Collects on one replica and extends its locks, or only plans it.
+async fn collect(
+    ctx: &Context,
+    vault: &OpenVault,
+    (place, args): (usize, &GcArgs),
+    progress: &Progress,
+) -> Result<(CollectSummary, Option<LockLine>)> {
+    let waste_percent = Options::DEFAULT.waste_percent.filter(|_| !args.no_compact);
+    let options = Options { grace_micros: args.grace, dead_micros: args.grace, waste_percent };
+    if args.yes {
+        let show = |plan: &CollectPlan| show_plan(ctx, plan);
+        let done = engine::collect(ctx, vault, place, &options, progress, &show).await?;
+        return Ok((done, engine::lock_at(vault, place).await?));
+    }
+    let plan = engine::plan_collection(ctx, vault, place, &options, progress).await?;
+    show_plan(ctx, &plan.left)?;
+    Ok((plan, None))
 }
 
 fn show_plan(ctx: &Context, plan: &CollectPlan) -> Result<()> {

@@ -109,7 +109,14 @@ fn run_in_runtime(cli: Cli, environment: Environment, output: Output) -> Result<
         Failure::new(Exit::Failed, Problem::NoRuntime {}, Hint::FreeResources {}).because(&error)
     })?;
     let stop = stop::Stop::default();
-    runtime.spawn(stop::watch(stop.clone(), output.clone(), cli.command.stops_gracefully()));
+    // From here on a signal is one that we hear.
+    let signals = {
+        let _runtime = runtime.enter();
+        stop::Signals::listen()
+    };
+    if let Some(signals) = signals {
+        runtime.spawn(stop::watch(signals, stop.clone(), output.clone(), cli.command.grace()));
+    }
     let result = runtime.block_on(async {
         let context = Context::new(environment, &cli.global, output, stop.clone())?;
         run(&context, cli.command).await

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shudao_vault::keys::Role;
 use shudao_vault::retention::{Policy, Rules};
+use shudao_vault::store::lock::LockMode;
 
 use super::config::VaultConfig;
 use super::parse::{ShareCount, SnapshotName};
@@ -87,6 +88,17 @@ pub(crate) enum NewSecret {
     Recipient(Vec<u8>),
     /// Any `needed` of `total` shares.
     Shares(ShareCount),
+}
+
+/// How the named replicas are to be kept locked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LockRequest {
+    /// Who may lift a lock before its time.
+    pub(crate) mode: LockMode,
+    /// Days after the end of a generation.
+    pub(crate) keep_days: u32,
+    /// Days of a generation.
+    pub(crate) generation_days: u32,
 }
 
 /// Add a key.

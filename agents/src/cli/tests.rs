@@ -53,6 +53,7 @@ fn only_commands_that_work_are_there() {
         "shudao vault key remove",
         "shudao vault key rotate",
         "shudao vault key identity",
+        "shudao vault lock",
         "shudao vault replica",
         "shudao vault replica add",
         "shudao vault replica list",

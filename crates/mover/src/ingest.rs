@@ -14,35 +14,32 @@
 //! stopped. A sealer that fails, even by a panic, goes on emptying the queue until nobody can send any more, so that no
 //! reader waits for ever.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shudao_vault::frame::{Compression, FRAME_BYTES_TARGET, Scratch};
 use shudao_vault::id::{ChunkId, Digest, PackId};
-use shudao_vault::index::Index;
+use shudao_vault::index::{Index, Location};
 use shudao_vault::keys::KeyRing;
 use shudao_vault::keys::ring::ChunkSpace;
+use shudao_vault::log::State;
 use shudao_vault::need::NeedCounts;
-use shudao_vault::pack::{FinishedPack, PACK_CHUNKS_MAX, PackKind};
-use shudao_vault::reader::Reliance;
+use shudao_vault::pack::{PACK_CHUNKS_MAX, PackKind};
+use shudao_vault::reliance::Reliance;
 use shudao_vault::tree::NodeSink;
 use shudao_vault::{Error, Kind, Result};
 use tokio::sync::mpsc;
 
 use crate::backup::Journal;
 use crate::batch::{Batch, Share, Unit};
+use crate::budget::Shares;
 use crate::lane::{Lane, LaneOptions, Parcel};
+use crate::presence::Presence;
+use ledger::{Ledger, Offer};
 
-/// Metadata packs are small: a run that changed little must not wait for, nor waste, a large one.
-const METADATA_PACK_BYTES_TARGET: usize = 8 << 20;
-/// Content packs in memory: being filled, waiting, on their way to the store.
-const CONTENT_PACKS_MAX: usize = 4;
-/// The same for metadata packs.
-const METADATA_PACKS_MAX: usize = 2;
-/// Frames waiting to be sealed.
-const FRAMES_WAITING_MAX: usize = 4;
+mod ledger;
+
 /// Chunks in a frame: four frames of the tiniest chunks still fit into one pack.
 const FRAME_CHUNKS_MAX: usize = PACK_CHUNKS_MAX / 4;
 
@@ -52,12 +49,16 @@ pub struct IngestContext {
     pub ring: Arc<KeyRing>,
     /// Where chunks of earlier runs are.
     pub index: Arc<Index>,
-    /// What of them may be relied on, by the logs when the session began.
+    /// What of them may be relied on, by the logs when the session began; see [`Ingest::hear`].
     pub reliance: Reliance,
+    /// Looks whether packs of earlier runs are where the logs say; without it the logs are believed.
+    pub presence: Option<Presence>,
     /// How hard to compress.
     pub compression: Compression,
     /// Bytes of a content pack.
     pub pack_bytes_target: usize,
+    /// How much may be in memory.
+    pub shares: Shares,
     /// Count new bytes but store nothing.
     pub dry_run: bool,
     /// Where packs are noted before they are put.
@@ -109,34 +110,12 @@ struct FullFrame {
     share: Share,
 }
 
-/// Whether an offer counts as a reference of the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Offer {
-    Counted,
-    /// For a checkpoint: the snapshot will not need it.
-    Uncounted,
-}
-
-/// A chunk in the table of this run. Half of its id tells it apart: ids are keyed hashes, so that nobody can aim at a
-/// collision, and by chance two among 2^40 chunks agree with probability 2^-49.
-type ShortId = [u8; ChunkId::LEN / 2];
-
-/// The chunks that this run stores, 21 bytes a slot of the table. What the index knows is not here.
-struct Ledger {
-    /// The number of the chunk's pack, or [`WAITING`].
-    chunks: HashMap<ShortId, u32>,
-    /// How often chunks were referred to whose pack is not finished.
-    waiting: HashMap<ShortId, u64>,
-    packs: Vec<PackId>,
-    counts: NeedCounts,
-}
-
-/// In place of a pack's number: the pack is not finished.
-const WAITING: u32 = u32::MAX;
-
 /// Takes chunks from several threads; see the module's picture.
 pub struct Ingest {
     context: IngestContext,
+    /// Held shared from the decision to rely on something until the ledger says so: whoever has changed it may then ask the
+    /// ledger what is relied on, and nothing is added that the change forbids.
+    reliance: RwLock<Reliance>,
     ledger: Mutex<Ledger>,
     open: [Mutex<PlainFrame>; 2],
     lanes: [Lane; 2],
@@ -153,21 +132,23 @@ pub struct Ingest {
 
 impl Ingest {
     /// An ingest and the queue from which [`Ingest::seal_until_closed`] takes frames.
-    pub fn new(context: IngestContext, counters: Arc<IngestCounters>) -> (Self, SealQueue) {
-        let (sender, receiver) = bounded(FRAMES_WAITING_MAX);
+    pub fn new(mut context: IngestContext, counters: Arc<IngestCounters>) -> (Self, SealQueue) {
+        let reliance = std::mem::replace(&mut context.reliance, Reliance::new(Vec::new(), Vec::new()));
+        let (sender, receiver) = bounded(context.shares.frames_waiting.count);
         let content = LaneOptions {
             kind: PackKind::Content,
             bytes_target: context.pack_bytes_target,
-            packs_max: CONTENT_PACKS_MAX,
+            packs_max: context.shares.content_packs.count,
         };
         let metadata = LaneOptions {
             kind: PackKind::Metadata,
-            bytes_target: METADATA_PACK_BYTES_TARGET.min(context.pack_bytes_target),
-            packs_max: METADATA_PACKS_MAX,
+            bytes_target: context.shares.metadata_packs.each_bytes.min(context.pack_bytes_target),
+            packs_max: context.shares.metadata_packs.count,
         };
         let ingest = Self {
             lanes: [content, metadata].map(|options| Lane::new(options, Arc::clone(&context.ring))),
             open: [ChunkSpace::Content, ChunkSpace::Metadata].map(|space| Mutex::new(PlainFrame::new(space))),
+            reliance: RwLock::new(reliance),
             ledger: Mutex::new(Ledger::new()),
             frames: Mutex::new(Some(sender)),
             batch: Mutex::default(),
@@ -242,23 +223,26 @@ impl Ingest {
     /// Whether the chunk is stored; does not count a reference. Used to decide if an unchanged file may be reused.
     pub fn knows(&self, space: ChunkSpace, digest: &Digest) -> Result<bool> {
         let id = self.context.ring.chunk_id(space, digest);
-        if lock(&self.ledger).chunks.contains_key(&short(&id)) {
+        if lock(&self.ledger).has(&id) {
             return Ok(true);
         }
-        Ok(self.stored_pack(space, &id)?.is_some())
+        Ok(self.stored_at(space, &id)?.is_some())
     }
 
-    /// Counts a reference to a chunk that [`Ingest::knows`]; [`Kind::Bug`] if it does not.
-    pub fn refer_known(&self, space: ChunkSpace, digest: &Digest, length: usize) -> Result<()> {
+    /// Counts a reference to a chunk that is stored; false if it is not, or not any more, though [`Ingest::knows`] said so.
+    pub fn refer_known(&self, space: ChunkSpace, digest: &Digest, length: usize) -> Result<bool> {
         let id = self.context.ring.chunk_id(space, digest);
         if lock(&self.ledger).refer(&id, Offer::Counted) {
-            return Ok(());
+            return Ok(true);
         }
-        let pack = self.stored_pack(space, &id)?;
-        let unknown = || Error::new(Kind::Bug, format!("chunk {} was known and is not", digest.short()));
-        lock(&self.ledger).counts.add(pack.ok_or_else(unknown)?);
+        let stored = self.stored_at(space, &id)?;
+        let reliance = read(&self.reliance);
+        let Some((place, holders)) = stored.filter(|(place, _)| reliance.allows(place)) else {
+            return Ok(false);
+        };
+        lock(&self.ledger).rely_on(place.pack, holders);
         self.counters.bytes_known.fetch_add(length as u64, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the chunk is stored or taken by an earlier offer; otherwise takes it for the caller to store.
@@ -266,24 +250,94 @@ impl Ingest {
         if lock(&self.ledger).refer(id, offer) {
             return Ok(true);
         }
-        // The lookup may read the disk, so nobody else waits for it; the table is asked again before it is changed.
-        let stored = self.stored_pack(space, id)?;
+        // The lookup may read the disk, so nobody else waits for it; the table is asked again before it is changed, and so
+        // is what may be relied on.
+        let stored = self.stored_at(space, id)?;
+        let reliance = read(&self.reliance);
         let mut ledger = lock(&self.ledger);
         if ledger.refer(id, offer) {
             return Ok(true);
         }
+        let stored = stored.filter(|(place, _)| reliance.allows(place));
+        let is_stored = stored.is_some();
         match (stored, offer) {
-            (Some(pack), Offer::Counted) => ledger.counts.add(pack),
+            (Some((place, holders)), Offer::Counted) => ledger.rely_on(place.pack, holders),
             (Some(_), Offer::Uncounted) => {}
             (None, offer) => ledger.take(id, offer),
         }
-        Ok(stored.is_some())
+        Ok(is_stored)
     }
 
-    fn stored_pack(&self, space: ChunkSpace, id: &ChunkId) -> Result<Option<PackId>> {
+    /// Where an earlier session stored the chunk, and the replicas that have it; the least pack of several.
+    fn stored_at(&self, space: ChunkSpace, id: &ChunkId) -> Result<Option<(Location, Vec<usize>)>> {
         let places = self.context.index.lookup(id, space)?;
-        let usable = places.iter().filter(|place| self.context.reliance.allows(place));
-        Ok(usable.map(|place| place.pack).min())
+        let mut usable: Vec<(Location, Vec<usize>)> = {
+            let reliance = read(&self.reliance);
+            let allowing = places.iter().map(|place| (*place, reliance.allowing(place).collect()));
+            allowing.filter(|(_, holders): &(_, Vec<usize>)| !holders.is_empty()).collect()
+        };
+        usable.sort_by_key(|(place, _)| place.pack);
+        let Some(presence) = &self.context.presence else { return Ok(usable.into_iter().next()) };
+        for (place, holders) in usable {
+            if lock(&self.ledger).relies_on(&place.pack) {
+                return Ok(Some((place, holders)));
+            }
+            let found = presence.find(place.pack, &holders);
+            if !found.is_empty() {
+                return Ok(Some((place, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes over what the log of the replica at `place` says now. From the return on nothing comes to be relied on that is
+    /// condemned or swept there, unless another replica has it.
+    pub fn hear(&self, place: usize, state: &State) {
+        self.reliance.write().unwrap_or_else(PoisonError::into_inner).hear(place, state);
+        if let Some(presence) = &self.context.presence {
+            presence.answered(place);
+        }
+    }
+
+    /// The replica at `place` is out of reach from now on: what only it has is stored anew.
+    pub fn withdraw(&self, place: usize) {
+        self.reliance.write().unwrap_or_else(PoisonError::into_inner).withdraw(place);
+    }
+
+    /// These packs are nowhere: from now on what they hold is stored anew.
+    pub fn renounce(&self, packs: &[PackId]) {
+        let mut reliance = self.reliance.write().unwrap_or_else(PoisonError::into_inner);
+        packs.iter().for_each(|pack| reliance.renounce(*pack));
+    }
+
+    /// Whether the replica at `place` was not withdrawn.
+    pub fn is_reachable(&self, place: usize) -> bool {
+        read(&self.reliance).is_reachable(place)
+    }
+
+    /// The packs of earlier sessions that something offered so far relies on, each with the replicas that still have it, as
+    /// far as the logs heard say.
+    pub fn relied_on(&self) -> Vec<(PackId, Vec<usize>)> {
+        let mut foreign = lock(&self.ledger).foreign();
+        let reliance = read(&self.reliance);
+        for (pack, holders) in &mut foreign {
+            holders.retain(|place| reliance.still_holds(*place, pack));
+        }
+        foreign
+    }
+
+    /// The packs that were looked for and found on the replica at `place`.
+    pub fn found_on(&self, place: usize) -> Vec<PackId> {
+        self.context.presence.as_ref().map(|presence| presence.found_on(place)).unwrap_or_default()
+    }
+
+    /// Begins again: everything that the snapshot needs is to be offered once more. What was stored is known. Call it when
+    /// [`Ingest::flush`] has returned, and seal what comes out of the new queue.
+    pub fn begin_again(&self) -> SealQueue {
+        let (sender, receiver) = bounded(self.context.shares.frames_waiting.count);
+        lock(&self.ledger).begin_again();
+        *lock(&self.frames) = Some(sender);
+        SealQueue(receiver)
     }
 
     fn send(&self, frame: FullFrame) -> Result<()> {
@@ -368,7 +422,7 @@ impl Ingest {
                 self.hand_over(pack, &mut Scratch::new(), packs)?;
             }
         }
-        let lost = lock(&self.ledger).waiting.len();
+        let lost = lock(&self.ledger).waiting();
         if lost > 0 && !self.context.dry_run {
             return Err(Error::new(
                 Kind::Bug,
@@ -378,14 +432,14 @@ impl Ingest {
         self.check()
     }
 
-    /// Whether anything offered so far relies on this pack.
+    /// Whether the run relies on this pack, or may come to: it is one of its own, or something offered so far is in it.
     pub fn refers_to(&self, pack: &PackId) -> bool {
-        lock(&self.ledger).counts.contains(pack)
+        lock(&self.ledger).needs(pack)
     }
 
     /// References per pack of everything offered; complete once [`Ingest::flush`] has returned.
     pub fn counts(&self) -> NeedCounts {
-        lock(&self.ledger).counts.clone()
+        lock(&self.ledger).counts().clone()
     }
 
     /// Records a failure, the first one for good; readers and sealers stop at their next step.
@@ -434,52 +488,6 @@ impl Drop for Drain<'_> {
 #[derive(Clone)]
 pub struct SealQueue(Receiver<FullFrame>);
 
-impl Ledger {
-    fn new() -> Self {
-        Self { chunks: HashMap::new(), waiting: HashMap::new(), packs: Vec::new(), counts: NeedCounts::new() }
-    }
-
-    /// Refers to a chunk that this run has taken; false if it has not.
-    fn refer(&mut self, id: &ChunkId, offer: Offer) -> bool {
-        let id = short(id);
-        let Some(pack) = self.chunks.get(&id) else { return false };
-        if offer == Offer::Uncounted {
-            return true;
-        }
-        match self.packs.get(*pack as usize) {
-            Some(pack) => self.counts.add(*pack),
-            None => *self.waiting.entry(id).or_insert(0) += 1,
-        }
-        true
-    }
-
-    /// Takes a chunk that nobody has taken, and refers to it.
-    fn take(&mut self, id: &ChunkId, offer: Offer) {
-        self.chunks.insert(short(id), WAITING);
-        if offer == Offer::Counted {
-            self.waiting.insert(short(id), 1);
-        }
-    }
-
-    fn packed(&mut self, pack: &FinishedPack) {
-        let id = pack.pack().id;
-        let number = self.packs.len() as u32;
-        self.packs.push(id);
-        for chunk in &pack.contents.directory.chunks {
-            self.chunks.insert(short(&chunk.id), number);
-            for _ in 0..self.waiting.remove(&short(&chunk.id)).unwrap_or(0) {
-                self.counts.add(id);
-            }
-        }
-    }
-}
-
-fn short(id: &ChunkId) -> ShortId {
-    let mut short = [0; ChunkId::LEN / 2];
-    short.copy_from_slice(&id.0[..ChunkId::LEN / 2]);
-    short
-}
-
 /// Stores tree and list nodes through the ingest.
 pub struct Nodes<'a>(pub &'a Ingest);
 
@@ -508,6 +516,11 @@ fn lane_of(space: ChunkSpace) -> usize {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Whoever panicked while holding it has already failed the run; the data behind it is never half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    // As above.
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

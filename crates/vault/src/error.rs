@@ -28,6 +28,10 @@ pub enum Kind {
     Full,
     /// Another client was first, or this one was fenced off.
     Conflict,
+    /// The vault's settings name another client that alone may write here.
+    NotTheWriter,
+    /// An object cannot be locked as the vault's settings want it, so nothing may rely on it.
+    Unlocked,
     /// Written by a newer version, or a feature that the store lacks.
     Unsupported,
     /// An invariant of our own does not hold.

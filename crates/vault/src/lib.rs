@@ -12,12 +12,13 @@
 //! | [`frame`], [`pack`], [`segment`], [`index`], [`need`], [`needed`] | where content lies and what a snapshot needs |
 //! | [`name`], [`objects`] | immutable objects, and where a replica keeps them |
 //! | [`log`] | order: what is true on a replica |
-//! | [`lock_pass`] | keeping locked what a replica needs |
+//! | [`lock_pass`], [`pin`] | keeping locked what a replica needs; keeping what a reader reads |
 //! | [`retention`], [`collect`] | which snapshots stay; which objects are waste, and how they go |
 //! | [`replica`], [`replicas`] | one replica; several, read as one |
 //! | [`sync`] | copying between replicas |
-//! | [`vault`], [`session`], [`resume`] | the handles that the other crates work with; what an interrupted session leaves |
+//! | [`vault`], [`session`], [`reliance`], [`resume`] | the handles that the other crates work with; what a session may rely on unread; what an interrupted one leaves |
 
+pub mod client;
 pub mod codec;
 pub mod collect;
 pub mod entry;
@@ -35,7 +36,9 @@ pub mod needed;
 pub mod object;
 pub mod objects;
 pub mod pack;
+pub mod pin;
 pub mod reader;
+pub mod reliance;
 pub mod remembered;
 pub mod replica;
 pub mod replicas;

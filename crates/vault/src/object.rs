@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! header   magic "SHUDAO" 6 | kind u8 | version u8 | suite u8 | vault id 16
-//! trailer  BLAKE3 of everything before it, on objects whose name is not their hash (log entries)
+//! trailer  BLAKE3 of everything before it, on objects whose name is not their hash (log entries, checkpoints)
 //! ```
 
 use crate::codec::{Decoder, Encoder};
@@ -47,6 +47,8 @@ pub enum ObjectKind {
     Statement = 9,
     /// What a session has done so far.
     SessionCheckpoint = 10,
+    /// A log folded up to some entry.
+    LogCheckpoint = 11,
 }
 
 /// Starts an object of `kind`: an encoder that already holds the header.

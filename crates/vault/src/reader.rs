@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{FrameName, PlainLength, Scratch, open_frame};
-use crate::id::{Digest, KeyId, PackId, SegmentId, WriterId};
+use crate::id::{Digest, KeyId, PackId};
 use crate::index::{Index, Location};
 use crate::keys::KeyRing;
 use crate::keys::ring::ChunkSpace;
@@ -61,6 +61,13 @@ impl Reader {
             packs: Mutex::default(),
             frames: Mutex::default(),
         }
+    }
+
+    /// The same reader, which keeps at most so many bytes of opened frames, and at least one frame.
+    #[must_use]
+    pub fn caching(self, bytes_max: usize) -> Self {
+        lock(&self.frames).bytes_max = bytes_max;
+        self
     }
 
     /// The same reader, which tries these packs before others.
@@ -281,72 +288,20 @@ pub fn frame_key(place: &Location) -> FrameKey {
     (place.pack, place.key, place.counter)
 }
 
-/// Whether a writer may deduplicate against what stands at `place` without reading it.
-///
-/// `trusted` are the writers whose word counts: itself and, for metadata, its named predecessors. Of anybody else's
-/// chunks both the pack and the segment must be vouched for: a pack that was read and is good still has no say in what
-/// a later segment claims about it. What is condemned or swept, or spoken of by a condemned segment, is as good as absent; and what a
-/// compaction replaced is about to go, and may never have been brought to this replica.
-pub fn may_rely_on(place: &Location, state: &crate::log::State, trusted: &[WriterId]) -> bool {
-    let pack = Name::pack(place.pack);
-    if state.bad(&place.key, u64::from(place.counter))
-        || state.is_gone(&pack)
-        || state.condemned().contains_key(&pack)
-        || state.condemned().contains_key(&Name::index(place.segment))
-        || state.is_replaced(&place.pack)
-    {
-        return false;
-    }
-    // Compaction copies frames, and who copies is a keeper: trusted to copy what is there.
-    let is_copy = state.is_compacted(&place.pack) && state.is_keeper(place.author);
-    if trusted.contains(&place.writer) && (is_copy || trusted.contains(&place.author)) {
-        return true;
-    }
-    let vouched = state.vouched(&place.pack) && (is_copy || state.vouched(&place.segment));
-    place.pack_kind.space() == ChunkSpace::Content && (state.config().trust_writers || vouched)
-}
-
-/// What a writer may deduplicate against, by the logs of all replicas that take part.
-#[derive(Debug, Clone)]
-pub struct Reliance {
-    states: Vec<crate::log::State>,
-    trusted: Vec<WriterId>,
-    adopted: BTreeSet<SegmentId>,
-}
-
-impl Reliance {
-    /// Of these logs; `trusted` as for [`may_rely_on`].
-    pub fn new(states: Vec<crate::log::State>, trusted: Vec<WriterId>) -> Self {
-        Self { states, trusted, adopted: BTreeSet::new() }
-    }
-
-    /// The same, and also these segments, which a session has adopted: they are in no log yet, and their packs were looked
-    /// up.
-    #[must_use]
-    pub fn and(mut self, adopted: impl IntoIterator<Item = SegmentId>) -> Self {
-        self.adopted.extend(adopted);
-        self
-    }
-
-    /// Whether what stands at `place` may be relied on: nobody has called it bad, and it is live on some replica whose
-    /// log allows it. A replica that has not got it gets a copy before its commit.
-    pub fn allows(&self, place: &Location) -> bool {
-        let is_bad = self.states.iter().any(|state| state.bad(&place.key, u64::from(place.counter)));
-        let allows = |state: &crate::log::State| {
-            let is_live = state.is_segment_live(&place.segment) || self.adopted.contains(&place.segment);
-            is_live && may_rely_on(place, state, &self.trusted)
-        };
-        !is_bad && self.states.iter().any(allows)
-    }
-}
-
 /// Least recently used frames, bounded by their plain bytes.
-#[derive(Default)]
 struct FrameCache {
+    bytes_max: usize,
     frames: HashMap<FrameKey, (u64, Bytes)>,
     order: BTreeMap<u64, FrameKey>,
     bytes: usize,
     tick: u64,
+}
+
+impl Default for FrameCache {
+    fn default() -> Self {
+        let (frames, order) = (HashMap::new(), BTreeMap::new());
+        Self { bytes_max: FRAME_CACHE_BYTES, frames, order, bytes: 0, tick: 0 }
+    }
 }
 
 impl FrameCache {
@@ -367,7 +322,7 @@ impl FrameCache {
             self.bytes -= old.len();
         }
         self.order.insert(self.tick, key);
-        while self.bytes > FRAME_CACHE_BYTES && self.order.len() > 1 {
+        while self.bytes > self.bytes_max && self.order.len() > 1 {
             let Some((_, oldest)) = self.order.pop_first() else { break };
             if let Some((_, frame)) = self.frames.remove(&oldest) {
                 self.bytes -= frame.len();

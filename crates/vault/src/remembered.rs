@@ -150,7 +150,7 @@ fn read(path: &Path) -> Result<Option<Head>> {
     Ok(Some(head))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
     let temporary = path.with_extension(format!("{}.part", std::process::id()));
@@ -160,7 +160,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-fn unusable(path: &Path, error: io::Error) -> Error {
+pub(crate) fn unusable(path: &Path, error: io::Error) -> Error {
     Error::new(Kind::Unavailable, format!("use {}", path.display())).because(error)
 }
 

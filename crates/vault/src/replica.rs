@@ -7,10 +7,11 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::id::{Timestamp, VaultId};
 use crate::log::client::Void;
-use crate::log::{self, Envelope, Op, Signer, State};
+use crate::log::{self, Envelope, Op, Signer, State, checkpoint};
 use crate::object::{VAULT_FILE, log_path};
 use crate::objects::Objects;
 use crate::store::Store;
+use crate::suite::SigningKey;
 use crate::vault_file::VaultFile;
 
 /// A replica whose log has been read up to its head.
@@ -20,14 +21,33 @@ pub struct Replica {
     file: VaultFile,
     state: State,
     void: Vec<Void>,
+    /// Entries below this were not read, but taken from a checkpoint.
+    checkpointed: u64,
 }
 
 impl Replica {
-    /// Reads the vault's description and its log.
+    /// Reads the vault's description and its log, the latter from the newest checkpoint on that is believed.
     ///
     /// # Errors
     /// [`Kind::NoVault`] when there is none, [`Kind::Damaged`] when description or log contradict themselves.
     pub async fn open(store: Store) -> Result<Self> {
+        let mut replica = Self::described(store).await?;
+        if let Some(state) = checkpoint::newest(replica.store(), &replica.file).await {
+            replica.checkpointed = state.next();
+            replica.state = state;
+        }
+        replica.begin().await
+    }
+
+    /// The same with every entry read, whatever checkpoints say.
+    ///
+    /// # Errors
+    /// As [`Replica::open`].
+    pub async fn open_from_birth(store: Store) -> Result<Self> {
+        Self::described(store).await?.begin().await
+    }
+
+    async fn described(store: Store) -> Result<Self> {
         let bytes = match store.read(VAULT_FILE).await {
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), Kind::Missing | Kind::NoVault) => {
@@ -39,21 +59,30 @@ impl Replica {
         let file = VaultFile::decode(&bytes).map_err(|error| {
             error.context(format!("{VAULT_FILE} at {} is damaged or was replaced", store.address()))
         })?;
-        let mut replica = Self::of(store, file);
-        replica.catch_up().await?;
-        if replica.state.next() == 0 {
+        Ok(Self::of(store, file))
+    }
+
+    async fn begin(mut self) -> Result<Self> {
+        self.catch_up().await?;
+        if self.state.next() == 0 {
             let message = format!(
                 "the vault at {} was never finished: it has no {}",
-                replica.store().address(),
+                self.store().address(),
                 log_path(0)
             );
             return Err(Error::new(Kind::NoVault, message));
         }
-        Ok(replica)
+        Ok(self)
     }
 
     fn of(store: Store, file: VaultFile) -> Self {
-        Self { objects: Objects::new(store), state: State::new(file.clone()), file, void: Vec::new() }
+        Self {
+            objects: Objects::new(store),
+            state: State::new(file.clone()),
+            file,
+            void: Vec::new(),
+            checkpointed: 0,
+        }
     }
 
     /// Reads log entries that were appended since.
@@ -88,6 +117,14 @@ impl Replica {
         appended
     }
 
+    /// Succeeds if this client may write here, as far as the settings are known.
+    ///
+    /// # Errors
+    /// [`Kind::NotTheWriter`] if they name another one that alone may.
+    pub fn must_be_writer(&self) -> Result<()> {
+        self.state.config().require_writer(self.store().client())
+    }
+
     /// The object store.
     pub fn store(&self) -> &Store {
         self.objects.store()
@@ -119,7 +156,25 @@ impl Replica {
         Ok(Envelope::decode(&bytes, self.file.vault)?.time)
     }
 
-    /// Log entries that had no effect, and why; to be shown.
+    /// The number of entries that were taken from a checkpoint and not read.
+    pub fn checkpointed(&self) -> u64 {
+        self.checkpointed
+    }
+
+    /// Puts a checkpoint if the last one is far enough behind. Says whether it did.
+    ///
+    /// # Errors
+    /// Those of [`checkpoint::put`].
+    pub(crate) async fn checkpoint(&mut self, owner: &SigningKey) -> Result<bool> {
+        if self.state.next() < self.checkpointed.saturating_add(checkpoint::ENTRIES_BETWEEN) {
+            return Ok(false);
+        }
+        checkpoint::put(self.objects.store(), &self.state, owner).await?;
+        self.checkpointed = self.state.next();
+        Ok(true)
+    }
+
+    /// Log entries that were read and had no effect, and why; to be shown.
     pub fn void_entries(&self) -> &[Void] {
         &self.void
     }

@@ -13,6 +13,7 @@ use crate::id::{
     NeedListId, ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp, VaultId,
 };
 use crate::keys::KeyRing;
+use crate::lock_pass::{Locking, prove};
 use crate::log::duty::Hindrances;
 use crate::log::rules::Rule;
 use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
@@ -59,12 +60,27 @@ pub struct Sealed {
     list: Bytes,
 }
 
+/// What is to be committed on one replica.
+#[derive(Debug, Clone, Copy)]
+pub struct Commitment<'a> {
+    /// The snapshot.
+    pub sealed: &'a Sealed,
+    /// The segments that the commit names.
+    pub segments: &'a [SegmentId],
+    /// Packs that this session put on the replica, or found there: they are not looked for again. What was swept since is
+    /// noticed all the same.
+    pub there: &'a BTreeSet<PackId>,
+    /// When, for the statement.
+    pub now: Timestamp,
+}
+
 impl Session {
     /// Appends `begin` on the first of `replicas` that takes it, and returns its place. The parent is the newest
     /// snapshot of the source that any of them shows.
     ///
     /// # Errors
-    /// [`crate::Kind::Forbidden`] when the ring's holder may not write here.
+    /// [`crate::Kind::Forbidden`] when the ring's holder may not write here; [`crate::Kind::Unlocked`] when objects cannot be
+    /// locked here and the settings want it.
     pub async fn begin(
         replicas: &mut [Replica],
         ring: &KeyRing,
@@ -80,6 +96,10 @@ impl Session {
                 .map(|(id, visible)| (id, visible.clone()))
                 .collect();
             let mut session = Self { id, source, parent: None, parent_list: None, sequence: 1 };
+            if let Err(error) = prove(&replicas[place], now).await {
+                failures.add(error);
+                continue;
+            }
             let signer = Signer { key: &ring.signing, time: now };
             let begun = replicas[place]
                 .append(signer, |state| {
@@ -105,6 +125,7 @@ impl Session {
     /// # Errors
     /// As [`Session::begin`].
     pub async fn begin_on(&self, replica: &mut Replica, ring: &KeyRing, now: Timestamp) -> Result<()> {
+        prove(replica, now).await?;
         let signer = Signer { key: &ring.signing, time: now };
         let begun = replica.append(signer, |state| {
             let is_begun = state.session(self.id).is_some_and(|session| session.author == ring.writer_id());
@@ -174,10 +195,9 @@ impl Session {
         &self,
         replica: &mut Replica,
         ring: &KeyRing,
-        sealed: &Sealed,
-        segments: &[SegmentId],
-        now: Timestamp,
+        commitment: &Commitment<'_>,
     ) -> Result<()> {
+        let Commitment { sealed, segments, there, now } = *commitment;
         replica.catch_up().await?;
         let is_done =
             |state: &State| state.visible().get(&sealed.snapshot).is_some_and(|done| done.session == self.id);
@@ -197,15 +217,28 @@ impl Session {
         let signer = Signer { key: &ring.signing, time: now };
         let op = Op::Commit { session: self.id, statement };
         let relied = sealed.relies_on(segments);
-        self.must_be_there(replica, sealed).await?;
+        if let Some(name) = self.absent(replica, sealed, there).await?.first() {
+            let message = format!("commit: {name} is not there, although a segment speaks of it");
+            return Err(Error::new(Kind::Conflict, message));
+        }
         self.conclude(replica, signer, &relied, &sealed.made(), &op).await
     }
 
-    /// Looks for the packs that the parent's snapshot does not vouch for by being visible here. A segment may speak of a pack
-    /// that was never brought to this replica, because no snapshot that was brought needs it any more.
-    async fn must_be_there(&self, replica: &Replica, sealed: &Sealed) -> Result<()> {
-        if !Rule::CommitsLook.holds() {
-            return Ok(());
+    /// The packs of this snapshot that are not at their keys in force on the replica. Not looked for are those that the
+    /// parent's snapshot vouches for by being visible here, and `there`: what this session itself put or found here. A segment
+    /// may speak of a pack that was never brought to this replica, because no snapshot that was brought needs it any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn absent(
+        &self,
+        replica: &Replica,
+        sealed: &Sealed,
+        there: &BTreeSet<PackId>,
+    ) -> Result<Vec<Name>> {
+        let mut unknown = sealed.needs.difference(there).peekable();
+        if unknown.peek().is_none() || !Rule::CommitsLook.holds() {
+            return Ok(Vec::new());
         }
         let is_visible = |parent: &SnapshotId| replica.state().visible().contains_key(parent);
         let parent = self.parent.filter(is_visible).zip(self.parent_list);
@@ -216,16 +249,16 @@ impl Session {
             }
             None => BTreeSet::new(),
         };
-        let unknown = sealed.needs.difference(&known).map(|pack| Name::pack(*pack));
-        let looks = unknown.map(|name| async move { (name, replica.objects().size(&name).await) });
-        let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(LOOKS_MAX);
+        let names = unknown.filter(|pack| !known.contains(pack)).map(|pack| Name::pack(*pack));
+        let looks = names.map(|name| async move { (name, replica.objects().size(&name).await) });
+        let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffered(LOOKS_MAX);
+        let mut absent = Vec::new();
         while let Some((name, size)) = looks.next().await {
             if size?.is_none() {
-                let message = format!("commit: {name} is not there, although a segment speaks of it");
-                return Err(Error::new(Kind::Conflict, message));
+                absent.push(name);
             }
         }
-        Ok(())
+        Ok(absent)
     }
 
     /// The session `id` again, for a run that goes on with it under the same key, and the place of a replica on which it has
@@ -256,8 +289,12 @@ impl Session {
         Some((Self { id, source, parent, parent_list, sequence }, first?))
     }
 
-    /// Answers what keepers condemned since the session last did: keeps what it relies on and every segment, or says that it
-    /// has seen. From then on it blocks no sweep. To be called every minute or so of a long run.
+    /// Answers keepers: keeps what the session relies on of what is condemned, and says that it has seen the rest. From
+    /// then on it blocks no sweep. To be called once the session has begun on a replica, because nobody waits for it with what was
+    /// condemned before, and every minute or so of a long run.
+    ///
+    /// `relied` is shown the log's newest state and says what the session relies on that is condemned there. From then on the
+    /// session must not come to rely on anything else that this state condemns or has given up.
     ///
     /// # Errors
     /// [`Kind::Conflict`] if the session was closed by another; the store's.
@@ -265,26 +302,20 @@ impl Session {
         &self,
         replica: &mut Replica,
         signer: Signer<'_>,
-        relies_on: impl Fn(&Name) -> bool,
+        relied: impl Fn(&State) -> Vec<Name>,
     ) -> Result<()> {
-        // The first keep answers everything; what did not fit into it must follow all the same.
-        let mut is_keeping = false;
         loop {
             replica.catch_up().await?;
             let state = replica.state();
             state.hindrances(self.id, [])?;
-            let relies_on = |name: &&Name| name.area == Area::Index || relies_on(name);
-            let names: Vec<Name> = state.condemned().keys().filter(relies_on).copied().collect();
+            let mut names = relied(state);
+            names.retain(|name| state.was_condemned_unkept(self.id, name));
             let op = match log::parts(&names).next() {
-                Some(part) if is_keeping || state.awaits_answer(self.id) => {
-                    Op::Keep { session: self.id, names: part.to_vec() }
-                }
+                Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
                 None if state.awaits_answer(self.id) => Op::Seen { session: self.id },
-                Some(_) | None => return Ok(()),
+                None => return Ok(()),
             };
-            if replica.append_here(signer, op).await?.is_some() {
-                is_keeping = names.len() > log::LIST_ITEMS_MAX;
-            }
+            replica.append_here(signer, op).await?;
         }
     }
 
@@ -311,10 +342,10 @@ impl Session {
     }
 
     /// Appends `op`, which ends the session, on a state on which everything that it relies on is there and not
-    /// condemned. `made` are its last objects, which are put here.
+    /// condemned. `made` are its last objects, which are put here. Where the settings want locks, all of it is locked before.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
+    /// [`Kind::Unlocked`] if something cannot be locked; [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
     pub(crate) async fn conclude(
         &self,
         replica: &mut Replica,
@@ -323,13 +354,15 @@ impl Session {
         made: &[(Name, Bytes)],
         op: &Op,
     ) -> Result<()> {
+        let parent = self.parent.and_then(|parent| replica.state().visible().get(&parent));
+        let mut locking = Locking::after(replica, parent, signer.time).await;
         loop {
             for (name, bytes) in made {
                 replica.objects().put(name, bytes.clone()).await?;
             }
             replica.catch_up().await?;
-            let all = relied.iter().chain(made.iter().map(|(name, _)| name));
-            let Hindrances { lost, condemned } = replica.state().hindrances(self.id, all)?;
+            let all = || relied.iter().chain(made.iter().map(|(name, _)| name));
+            let Hindrances { lost, condemned } = replica.state().hindrances(self.id, all())?;
             let mut kept = condemned;
             for name in lost {
                 // What was put again stands at the key in force and counts once it is kept.
@@ -346,6 +379,10 @@ impl Session {
                 let known: BTreeSet<Name> = kept.iter().copied().collect();
                 let condemned = replica.state().condemned().keys();
                 kept.extend(condemned.filter(|name| name.area == Area::Index && !known.contains(name)));
+            }
+            // Locking takes time, in which the log may have gone on.
+            if kept.is_empty() && locking.lock(replica, all(), signer.time).await? {
+                continue;
             }
             let op = match log::parts(&kept).next() {
                 Some(part) => Op::Keep { session: self.id, names: part.to_vec() },

@@ -4,32 +4,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
 use crate::collect::{self, Collector};
 use crate::error::{Error, Kind, Result};
-use crate::id::{SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
+use crate::id::{PackId, SegmentId, SlotId, SnapshotId, SourceId, Timestamp, WriterId};
 use crate::index::Index;
 use crate::keys::{KeyRing, Role};
 use crate::log::{Config, Visible};
 use crate::name::Name;
-use crate::reader::{Reader, Reliance};
+use crate::reader::Reader;
+use crate::reliance::Reliance;
 use crate::replica::Replica;
 use crate::replicas::{Failures, Siblings};
-use crate::session::{Session, rank};
+use crate::session::{Commitment, Session, rank};
 use crate::snapshot::{Contents, Snapshot, SnapshotOuter};
 use crate::suite::VerifyKey;
 
 mod create;
 mod interrupted;
 mod keys;
+mod locks;
 mod membership;
 mod open;
 mod recover;
+mod rotation;
+mod settings;
 mod statements;
 
 pub use create::{CreateOptions, Place};
 pub use keys::{KeyAdded, KeyFacts};
+use open::OpenedSlot;
 pub use open::must_be_siblings;
 
 /// Segments are fetched this many at a time.
@@ -42,7 +45,7 @@ pub struct Vault {
     siblings: Siblings,
     ring: Arc<KeyRing>,
     index: Arc<Index>,
-    opened_slot: SlotId,
+    opened: OpenedSlot,
     problems: Vec<Problem>,
     lagging: Vec<Lagging>,
     cache: Option<PathBuf>,
@@ -70,10 +73,7 @@ impl Vault {
     /// Reads new log entries and new segments. A replica whose log cannot be read stays as it was, as long as another
     /// one's can.
     pub async fn refresh(&mut self) -> Result<()> {
-        let caught_up = join_all(self.replicas.iter_mut().map(Replica::catch_up)).await;
-        if caught_up.iter().all(Result::is_err) {
-            caught_up.into_iter().collect::<Result<()>>()?;
-        }
+        self.hear().await?;
         let live = open::segments_live(&self.replicas);
         if self.index.missing(&live).is_empty() {
             return Ok(());
@@ -130,7 +130,7 @@ impl Vault {
 
     /// The key slot that opened this handle.
     pub fn opened_slot(&self) -> SlotId {
-        self.opened_slot
+        self.opened.slot
     }
 
     /// Where chunks are.
@@ -177,6 +177,21 @@ impl Vault {
     pub fn reliance(&self) -> Reliance {
         let states = self.replicas.iter().map(|replica| replica.state().clone()).collect();
         Reliance::new(states, self.trusted_writers())
+    }
+
+    /// The packs that serve a snapshot on each replica, which are there because it is visible: one set a replica, empty where it
+    /// is not visible or its list cannot be read.
+    pub async fn served(&self, snapshot: &SnapshotId) -> Vec<BTreeSet<PackId>> {
+        let list = match self.find_visible(snapshot) {
+            Some(visible) => self.siblings.need_list(self.ring.vault, visible.need_list).await.ok(),
+            None => None,
+        };
+        let list = list.map(|list| list.packs).unwrap_or_default();
+        let served = |replica: &Replica| match replica.state().visible().get(snapshot) {
+            Some(_) => replica.state().serving_all(snapshot, &list),
+            None => BTreeSet::new(),
+        };
+        self.replicas.iter().map(served).collect()
     }
 
     /// The owner's settings: the latest that any replica knows.
@@ -279,7 +294,9 @@ impl Vault {
         let sealed = session.seal(&self.siblings, &self.ring, contents, now).await?;
         let mut outcomes = Vec::new();
         for replica in &mut self.replicas {
-            outcomes.push(session.commit_on(replica, &self.ring, &sealed, &segments, now).await);
+            let there = BTreeSet::new();
+            let commitment = Commitment { sealed: &sealed, segments: &segments, there: &there, now };
+            outcomes.push(session.commit_on(replica, &self.ring, &commitment).await);
         }
         self.settle(outcomes)?;
         Ok(sealed.snapshot)
@@ -297,6 +314,18 @@ impl Vault {
         let mut failures = Failures::default();
         failed.for_each(|lagging| failures.add(lagging.error));
         Err(failures.into_error(|| "change the vault".to_owned()))
+    }
+
+    /// Puts a checkpoint on each replica whose last one is far behind its log, if this ring is an owner's: nobody else may.
+    /// Returns how many. That one could not be put only costs time when the vault is opened next.
+    pub async fn checkpoint_logs(&mut self) -> u64 {
+        let mut put = 0;
+        if self.ring.role == Role::Owner {
+            for replica in &mut self.replicas {
+                put += u64::from(replica.checkpoint(&self.ring.signing).await.unwrap_or(false));
+            }
+        }
+        put
     }
 
     /// Whether this ring is an owner's; [`Kind::Forbidden`] otherwise.
@@ -318,13 +347,12 @@ impl Vault {
         watch: collect::Watch<'_>,
     ) -> Result<collect::Outcome> {
         self.refresh().await?;
-        let replica = &mut self.replicas[place];
-        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
-        collector.plan(&self.index, &only_first_compacts(place, options)).await
+        let index = Arc::clone(&self.index);
+        self.collector(place, watch)?.plan(&index, options).await
     }
 
-    /// Collects what nobody needs on the replica at `place` of [`Vault::replicas`]; only the first one is compacted, because
-    /// what a compaction made is copied to the others. Keepers and owners.
+    /// Collects what nobody needs on the replica at `place` of [`Vault::replicas`]. What is compacted for it is compacted, with the
+    /// same bytes, on all that were opened; who fails at that is named in [`collect::Outcome::problems`]. Keepers and owners.
     ///
     /// # Errors
     /// As [`Vault::plan_collection`]. What was done stays done, and the next collection goes on from there.
@@ -335,11 +363,20 @@ impl Vault {
         watch: collect::Watch<'_>,
     ) -> Result<collect::Outcome> {
         self.refresh().await?;
-        let replica = &mut self.replicas[place];
-        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
-        let outcome = collector.run(&self.index, &only_first_compacts(place, options)).await?;
+        let index = Arc::clone(&self.index);
+        let outcome = self.collector(place, watch)?.run(&index, options).await;
+        drop(index);
+        let outcome = outcome?;
         self.refresh().await?;
         Ok(outcome)
+    }
+
+    fn collector<'a>(&'a mut self, place: usize, watch: collect::Watch<'a>) -> Result<Collector<'a>> {
+        let (before, from) = self.replicas.split_at_mut(place);
+        let nowhere = || Error::new(Kind::Bug, "collect: there is no such replica");
+        let (replica, after) = from.split_first_mut().ok_or_else(nowhere)?;
+        let collector = Collector::new(replica, Arc::clone(&self.ring), watch)?;
+        Ok(collector.beside(before.iter_mut().chain(after)))
     }
 
     /// The newest snapshot of a source that any replica shows, by (sequence, time, id).
@@ -367,7 +404,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn only_first_compacts(place: usize, options: &collect::Options) -> collect::Options {
-    let waste_percent = options.waste_percent.filter(|_| place == 0);
-    collect::Options { waste_percent, ..*options }
-}
+#[cfg(test)]
+mod checkpoint_tests;
+#[cfg(test)]
+mod concurrent_tests;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use shudao_vault::codec::Encoder;
 use shudao_vault::id::{ReplicaId, SessionId, SourceId, Timestamp};
 use shudao_vault::keys::{Certificate, Role};
+use shudao_vault::log::checkpoint::codec::decode;
 use shudao_vault::log::{
     Body, Config, Entry, Envelope, Folded, KeyPresence, Op, SignedStatement, State, Statement,
 };
@@ -21,6 +22,18 @@ pub(crate) fn entry(bytes: &[u8]) -> bool {
     let body = &bytes[..bytes.len().saturating_sub(32)];
     read_entry(&with_trailer(&signed_anew(body, ENTRY, &owner().signing)));
     read_entry(bytes)
+}
+
+/// A checkpoint as it comes, and with signature, trailer and number put right.
+pub(crate) fn checkpoint(bytes: &[u8]) -> bool {
+    let number = |bytes: &[u8]| {
+        let n = bytes.get(25..33).and_then(|n| n.try_into().ok());
+        n.map_or(0, u64::from_le_bytes)
+    };
+    let body = &bytes[..bytes.len().saturating_sub(32)];
+    let anew = with_trailer(&signed_anew(body, "shudao log checkpoint", &owner().signing));
+    drop(decode(&anew, file(), number(&anew)));
+    decode(bytes, file(), number(bytes)).is_ok()
 }
 
 fn read_entry(bytes: &[u8]) -> bool {

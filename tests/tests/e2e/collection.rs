@@ -1,15 +1,23 @@
 //! Collection: what no snapshot needs goes, and nothing else.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use shudao_tests::content::{plant_small, put, put_noise};
+use shudao_tests::fault::{Fault, Target};
+use shudao_tests::s3::S3Server;
 use shudao_tests::vaultbox::Vaultbox;
 
 /// Three generations of a source that shares some content, of which the first two are forgotten. Returns the place.
 fn with_waste(source: &str) -> Vaultbox {
     let place = Vaultbox::new();
     let source = place.dir(source);
-    plant_small(&source, 1);
+    three_generations(&source, || drop(place.owner.backup(&source).ok()));
+    place
+}
+
+fn three_generations(source: &Path, back_up: impl Fn()) {
+    plant_small(source, 1);
     for generation in 0..3u64 {
         // Of the first generation's packs more than half is waste, whatever frames its chunks share with others.
         let replaced = if generation == 0 { 10 << 20 } else { 3 << 20 };
@@ -20,9 +28,61 @@ fn with_waste(source: &str) -> Vaultbox {
                 put_noise(&source.join(name), 1 << 20, 10 * part);
             }
         }
-        place.owner.backup(&source).ok();
+        back_up();
     }
-    place
+}
+
+/// The names of all files below a directory.
+fn names_below(directory: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .flat_map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => names_below(&entry.path()),
+            false => [entry.file_name().into_string().unwrap()].into(),
+        })
+        .collect()
+}
+
+#[test]
+fn all_replicas_are_compacted_alike_and_one_that_refuses_is_named_and_holds_up_no_other() {
+    let server = S3Server::start();
+    let mut place = Vaultbox::empty();
+    place.owner.env = server.env();
+    let replicas = [place.vault_dir().display().to_string(), server.replica("v")];
+    let on_all = |args: &[&str]| {
+        replicas.iter().fold(place.owner.bare(args), |run, replica| run.args(["--vault", replica]))
+    };
+    place.owner.bare(["vault", "init", "--no-recovery-kit"]).args(&replicas).run().ok();
+    let source = place.dir("source");
+    three_generations(&source, || drop(on_all(&["backup"]).arg(&source).run().ok()));
+    on_all(&["forget", "--keep-last", "1", "--yes"]).run().ok();
+    let packs = || [place.vault_dir().join("packs"), server.file("v/packs")].map(|path| names_below(&path));
+    let before = packs();
+    let collect = || on_all(&["gc", "--yes", "--grace", "0s", "--json"]).run();
+
+    server.plan(&Target { method: "PUT", part: "/packs/" }, Fault::Unavailable, 10_000);
+    let partly = collect().exits(3);
+    assert!(partly.summary()["replaced"]["objects"].as_u64().unwrap() > 0, "{partly}");
+    assert!(partly.summary()["problems"].to_string().contains("not compacted at s3://"), "{partly}");
+    let between = packs();
+    assert!(between[0] != before[0] && between[0].difference(&before[0]).next().is_some());
+    assert!(between[1].is_subset(&before[1]), "nothing was made there");
+    server.forgive();
+
+    let later = collect().exits(3);
+    assert!(later.summary()["problems"].to_string().contains("shudao vault replica sync"), "{later}");
+    assert!(packs()[1].is_subset(&before[1]), "it makes no copies that only it has");
+    on_all(&["vault", "replica", "sync"]).run().ok();
+    collect().ok();
+    let [first, second] = packs();
+    assert_eq!(first, second);
+    for (n, replica) in replicas.iter().enumerate() {
+        let target = place.path(&format!("target {n}"));
+        let restore = place.owner.bare(["restore", "latest", "--vault", replica, "--to"]);
+        restore.arg(&target).run().ok();
+        shudao_tests::compare::same(&source, &target);
+        place.owner.bare(["check", "--read-data", "--vault", replica]).run().ok();
+    }
 }
 
 fn stored_bytes(directory: &Path) -> u64 {

@@ -134,6 +134,33 @@ fn golden_vaults_restore_to_the_digests_and_roots_that_they_had() {
 }
 
 #[test]
+fn what_a_golden_vault_says_is_bad_is_healed_by_the_next_backup() {
+    for golden in all() {
+        let owner = golden.person("owner");
+        let status = owner.run(["vault", "status", "--json"]).ok();
+        let replica = status.rows().into_iter().find(|row| row["type"] == "replica").unwrap();
+        assert_eq!(replica["bad_frames"], 1, "{status}");
+        let newest = golden.snapshots().iter().rfind(|snapshot| snapshot["source"] == "archive").unwrap();
+        let (newest, tree) = (text(&newest["snapshot"]), golden.home.path().join("tree"));
+        owner.restore(&newest, &tree).ok();
+        // Now the frame is bad indeed, and what lies in it is nowhere else.
+        let bad = &golden.expected["bad"];
+        let pack = golden.home.path().join("vault").join(text(&bad["pack"]));
+        let mut bytes = std::fs::read(&pack).unwrap();
+        bytes[usize::try_from(bad["offset"].as_u64().unwrap()).unwrap()] ^= 1;
+        std::fs::write(&pack, bytes).unwrap();
+        owner.restore(&newest, &golden.home.path().join("lacking")).exits(1).says("many/noise");
+        let backup = owner.shudao(["backup", "--json", "--rescan", "--source", "archive"]);
+        let healed = backup.arg(&tree).run().ok().snapshot();
+        for snapshot in [newest, healed] {
+            let target = golden.home.path().join(&snapshot);
+            owner.restore(&snapshot, &target).ok();
+            shudao_tests::compare::same(&tree, &target);
+        }
+    }
+}
+
+#[test]
 fn golden_vaults_take_new_backups_of_owner_and_writer() {
     for golden in all() {
         let source = golden.home.path().join("source");

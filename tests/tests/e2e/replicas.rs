@@ -1,6 +1,7 @@
 //! One vault in several places: each gets the same bytes, none waits for another, each can serve alone.
 
 mod level;
+mod meanwhile;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,9 @@
 mod agreement;
 mod bad_lines;
 mod generations;
+mod growing;
 mod liars;
+mod locked_vault;
 mod object_lock;
 mod place;
 mod roles;

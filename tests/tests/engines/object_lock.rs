@@ -163,8 +163,11 @@ async fn a_pass_locks_all_that_a_replica_needs_and_the_next_one_finds_it_done() 
     let stray = "packs/00/stray";
     place.store().create(stray, RIGHT).await.unwrap();
     let month = Duration::from_secs(30 * 24 * 3600);
-    let rules =
-        LockRules { mode: LockMode::Governance, generations: Generations::new(month, Generations::LENGTH) };
+    let rules = LockRules {
+        mode: LockMode::Governance,
+        generations: Generations::new(month, Generations::LENGTH),
+        since: Timestamp(0),
+    };
     let time = now();
     let needed = NeedReader::default().needed(vault.replica(), time).await.unwrap();
     let first = lock_pass(vault.replica(), &needed, rules, time).await;

@@ -26,10 +26,16 @@ use tokio::runtime::Handle;
 
 const OWNER: &str = "the owner's passphrase";
 
+static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000_000);
+
 /// A time after every one it gave before.
 pub(crate) fn now() -> Timestamp {
-    static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000_000);
     Timestamp(NOW.fetch_add(1_000_000, Ordering::Relaxed))
+}
+
+/// Lets days pass for whoever asks [`now`].
+pub(crate) fn days_pass(days: i64) {
+    NOW.fetch_add(days * 24 * 3600 * 1_000_000, Ordering::Relaxed);
 }
 
 /// A vault in memory, and its owner.

@@ -43,6 +43,7 @@ pub(crate) async fn collect(
     planned: &(dyn Fn(&CollectPlan) -> Result<()> + Sync),
 ) -> Result<CollectSummary> {
     let mut opened = vault.opened()?.lock().await;
+    vault.must_write(opened.replicas()).await?;
     let counters = Arc::new(collect::Progress::default());
     // An output that fails has its own words, which the vault's error cannot carry.
     let untold: std::sync::Mutex<Option<Failure>> = std::sync::Mutex::new(None);
@@ -56,7 +57,7 @@ pub(crate) async fn collect(
     let stop = || stopped(ctx);
     let watch = Watch { clock: &now, progress: &counters, planned: &told, stop: &stop };
     let collected = mirrored(progress, &counters).until(opened.collect(place, options, watch)).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     ctx.stop.check()?;
     if let Some(failure) = untold.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         return Err(failure);

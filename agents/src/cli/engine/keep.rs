@@ -39,7 +39,7 @@ pub(crate) async fn hold(
         HoldChange::Hold => opened.hold(id, now()).await?,
         HoldChange::Release => opened.release(id, now()).await?,
     }
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     line(&opened, id).await
 }
 
@@ -139,6 +139,6 @@ pub(crate) async fn forget(ctx: &Context, vault: &OpenVault, plan: &ForgetPlan) 
         plan.forget.iter().map(|line| line.snapshot.parse()).collect::<shudao_vault::Result<_>>()?;
     let mut opened = vault.opened()?.lock().await;
     opened.forget(&ids, now()).await?;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     Ok(vault.totals_of_change())
 }

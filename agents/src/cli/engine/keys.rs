@@ -33,6 +33,7 @@ pub(crate) async fn info(_ctx: &Context, vault: &OpenVault) -> Result<VaultInfo>
         erasable: keys.iter().all(|key| !matches!(key.method, Method::Passphrase { .. })),
         keys: keys.len() as u64,
         snapshots: state.visible().len() as u64,
+        single_writer: state.config().single_writer.map(|client| client.to_hex()),
         features: state.config().features.iter().map(|feature| feature.name.clone()).collect(),
     })
 }
@@ -58,7 +59,10 @@ pub(crate) async fn status(ctx: &Context, vault: &OpenVault) -> Result<VaultStat
             }),
         }
     }
-    let replicas = super::replica_list(vault).await?;
+    let mut replicas = super::replica_list(vault).await?;
+    for (replica, locks) in replicas.iter_mut().zip(super::lock_samples(vault).await) {
+        replica.locks = locks;
+    }
     let unfinished = shudao_mover::restore::unfinished(&marks(&vault.access.state_dir)).unwrap_or_default();
     let mut unfinished: Vec<String> = unfinished.iter().map(|found| found.to.display().to_string()).collect();
     unfinished.dedup();
@@ -107,7 +111,7 @@ pub(crate) async fn key_add(ctx: &Context, vault: &OpenVault, request: KeyAddReq
     };
     let label = request.role.name();
     let added = opened.add_key(request.role, label, lock, &predecessors, now()).await?;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     let keys = opened.replica().keys().await?;
     let fresh = keys.iter().find(|key| key.slot == added.slot);
     let fresh = fresh.ok_or_else(|| Error::new(Kind::Bug, "the key that was added does not stand"))?;
@@ -168,7 +172,7 @@ pub(crate) async fn key_remove(ctx: &Context, vault: &OpenVault, key: &str) -> R
     let slot: SlotId = key.parse()?;
     let mut opened = vault.opened()?.lock().await;
     opened.remove_key(slot, now()).await?;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     Ok(())
 }
 
@@ -176,6 +180,6 @@ pub(crate) async fn key_remove(ctx: &Context, vault: &OpenVault, key: &str) -> R
 pub(crate) async fn key_rotate(ctx: &Context, vault: &OpenVault) -> Result<KeyRotated> {
     let mut opened = vault.opened()?.lock().await;
     let generation = opened.rotate_keys(now()).await?;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     Ok(KeyRotated { generation })
 }

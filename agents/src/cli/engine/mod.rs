@@ -6,12 +6,15 @@
 mod collect;
 mod keep;
 mod keys;
+mod locks;
 mod open;
+mod pin;
 mod proof;
 mod replicas;
 mod snapshots;
 mod survey;
 mod transfer;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,7 +26,6 @@ use shudao_vault::keys::slot::Lock;
 use shudao_vault::log::Config;
 use shudao_vault::remembered::OnRollback;
 use shudao_vault::replica::Replica;
-use shudao_vault::store::Store;
 use shudao_vault::suite::KdfCost;
 use shudao_vault::vault::{CreateOptions, Place, Vault};
 use shudao_vault::{Error, Kind};
@@ -31,6 +33,7 @@ use shudao_vault::{Error, Kind};
 pub(crate) use collect::{collect, collected_replicas, plan_collection};
 pub(crate) use keep::{HoldChange, forget, hold, plan_forget, plan_retention};
 pub(crate) use keys::{info, key_add, key_find, key_list, key_made, key_remove, key_rotate, status};
+pub(crate) use locks::{lock, lock_at, lock_plans, lock_review, lock_samples, set_locks, warn_of_locks};
 pub(crate) use open::{OpenVault, Opening, open, open_limited};
 pub(crate) use proof::{check, verify};
 pub(crate) use replicas::{
@@ -39,6 +42,7 @@ pub(crate) use replicas::{
 pub(crate) use snapshots::{cat, diff, ls, snapshots};
 pub(crate) use survey::survey;
 pub(crate) use transfer::{backup, plan_deletions, restore};
+pub(crate) use writer::{plan_takeover, takeover};
 
 use open::{StoreWishes, remember, store};
 
@@ -56,13 +60,17 @@ const MIRROR_EVERY: Duration = Duration::from_millis(100);
 pub(crate) type Sink<'a, T> = &'a mut dyn FnMut(T) -> Result<()>;
 
 /// Makes a vault, on one replica or on several.
-pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitReport> {
+pub(crate) async fn init(ctx: &Context, request: InitRequest) -> Result<InitReport> {
     let mut places = Vec::new();
     for address in &request.replicas {
-        let wishes =
-            StoreWishes { cloud: &request.cloud, limit_bytes_per_second: None, is_among_several: false };
+        let wishes = StoreWishes {
+            cloud: &request.cloud,
+            limit_bytes_per_second: None,
+            is_among_several: false,
+            state_dir: &request.state_dir,
+        };
         let store = store(address, wishes).await?;
-        must_create_if_absent(&store, address).await?;
+        writer::prepare(ctx, &store, address, &request.state_dir).await?;
         places.push(Place { store, name: address });
     }
     let kit = request.recovery_kit.then(passphrase::generate_passphrase);
@@ -96,16 +104,6 @@ pub(crate) async fn init(_ctx: &Context, request: InitRequest) -> Result<InitRep
         replica_ids: replicas.iter().map(id).collect(),
         recovery_kit: kit.map(|passphrase| passphrase::recovery_kit(first.file(), &passphrase)),
     })
-}
-
-/// Makes the store's place, and refuses one that cannot keep order.
-async fn must_create_if_absent(store: &Store, address: &str) -> Result<()> {
-    store.prepare().await?;
-    if store.probe().await?.create_if_absent {
-        return Ok(());
-    }
-    let problem = Problem::NoCreateIfAbsent { address: super::path::escaped(address) };
-    Err(Failure::new(Exit::Failed, problem, Hint::UseOtherStore {}))
 }
 
 /// A failure with an engine's own words and its causes.

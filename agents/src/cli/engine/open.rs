@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use shudao_mover::backup::ReplicaOutcome;
+use shudao_vault::client::client_id;
 use shudao_vault::keys::share::Share;
 use shudao_vault::keys::{Unlock, recipient};
 use shudao_vault::remembered::{self, OnRollback};
@@ -141,8 +142,9 @@ impl OpenVault {
     }
 
     /// After a change: remembers what this client has appended, so that a replica which loses it is noticed, and tells of
-    /// replicas that did not take the change. What was done stands whatever comes of this, so there are warnings only.
-    pub(super) fn settle(&self, ctx: &Context, vault: &mut Vault) {
+    /// replicas that did not take the change; then sees to it that the next opening is quick. What was done stands whatever
+    /// comes of this, so there are warnings only.
+    pub(super) async fn settle(&self, ctx: &Context, vault: &mut Vault) {
         for Lagging { place, error } in vault.take_lagging() {
             let Some(named) = self.named.iter().filter(|named| named.is_open).nth(place) else { continue };
             named.is_behind.store(true, Ordering::Relaxed);
@@ -154,6 +156,7 @@ impl OpenVault {
                 ctx.output.warning(&Notice::Plain { text: escaped(&chain(&error)) });
             }
         }
+        vault.checkpoint_logs().await;
     }
 }
 
@@ -178,8 +181,12 @@ pub(crate) async fn open_limited(
 ) -> Result<OpenVault> {
     let opened = join_all(access.replicas.iter().map(|address| async move {
         let is_alone = access.replicas.len() == 1;
-        let wishes =
-            StoreWishes { cloud: &access.cloud, limit_bytes_per_second, is_among_several: !is_alone };
+        let wishes = StoreWishes {
+            cloud: &access.cloud,
+            limit_bytes_per_second,
+            is_among_several: !is_alone,
+            state_dir: &access.state_dir,
+        };
         let store = store(address, wishes).await?;
         Replica::open(store).await.map_err(Failure::from)
     }));
@@ -265,6 +272,8 @@ pub(super) struct StoreWishes<'a> {
     pub(super) limit_bytes_per_second: Option<u64>,
     /// There are others to turn to when it does not answer.
     pub(super) is_among_several: bool,
+    /// Where this client's name is.
+    pub(super) state_dir: &'a Path,
 }
 
 /// The store at an address. Nothing is asked of it yet.
@@ -278,6 +287,7 @@ pub(super) async fn store(address: &str, wishes: StoreWishes<'_>) -> Result<Stor
         bandwidth_bytes_per_second: wishes.limit_bytes_per_second,
         seed: u64::from_le_bytes(shudao_vault::suite::random()),
         retry,
+        client: Some(client_id(wishes.state_dir)?),
         ..StoreOptions::default()
     };
     Ok(Store::open(&Address::parse(address)?, &options).await?)

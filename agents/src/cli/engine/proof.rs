@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use shudao_vault::entry::{Portable, TreePath};
 use shudao_vault::id::to_hex;
 use shudao_vault::keys::Role;
+use shudao_vault::reader::Reader;
 use shudao_vault::replicas::Siblings;
 use shudao_vault::roots::RootHasher;
 use shudao_vault::snapshot::{Snapshot, UnreadKind};
@@ -20,6 +21,7 @@ use shudao_verify::compare::{self, Blind, Comparison, DifferenceKind, FileKind, 
 use shudao_verify::live::{LiveError, LiveOptions, LiveTree, Skipped};
 use tokio::runtime::Handle;
 
+use super::pin::while_pinned;
 use super::snapshots::choose;
 use super::{OpenVault, Sink, mirror, now, unfinished_below};
 use crate::cli::context::Context;
@@ -28,7 +30,7 @@ use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::output::{PathWarning, WarningKind};
 use crate::cli::path::{RawPath, escaped};
 use crate::cli::progress::Progress;
-use crate::cli::report::{CheckSummary, Difference, DifferenceLine, Finding, VerifySummary};
+use crate::cli::report::{CheckSummary, Difference, DifferenceLine, Finding, LockState, VerifySummary};
 use crate::cli::request::{CheckDepth, CheckRequest, VerifyAgainst, VerifyRequest};
 use crate::cli::show;
 
@@ -49,30 +51,39 @@ pub(crate) async fn verify(
             })
         }
         (VerifyAgainst::Snapshot(choice), Some(vault)) => {
-            let replicas = vault.totals().replicas;
-            let vault = vault.opened()?.lock().await;
-            let (id, snapshot) = choose(ctx, &vault, choice).await?;
+            let opened = vault.opened()?.lock().await;
+            let (id, snapshot) = choose(ctx, &opened, choice).await?;
             let live = live_tree(&request.directory, &snapshot)?;
-            let reader = Arc::new(vault.reader_of(&id).await?);
-            let tree = snapshot.contents.tree;
-            let mut entries = EntryStream::open(reader, tree.digest, tree.level);
-            let runtime = Handle::current();
-            let expected = std::iter::from_fn(move || {
-                runtime.block_on(entries.next()).map(|entry| entry.map(|entry| entry.portable)).transpose()
-            });
+            let reader = Arc::new(opened.reader_of(&id).await?);
             progress.bytes_total.store(snapshot.contents.counts.bytes, Ordering::Relaxed);
             progress.files_total.store(snapshot.contents.counts.files, Ordering::Relaxed);
-            let mut summary = tokio::task::block_in_place(|| {
-                compare_trees(ctx, expected, live, Expected::of(&snapshot), sink, progress)
-            })?;
+            let comparing = async { compare_with(ctx, (&snapshot, reader), live, sink, progress) };
+            let mut summary = while_pinned(ctx, (&opened, &vault.addresses()), vec![id], comparing).await?;
             summary.totals.snapshot = Some(id.to_hex());
-            summary.totals.replicas = replicas;
+            summary.totals.replicas = vault.totals().replicas;
             Ok(summary)
         }
         (VerifyAgainst::Snapshot(_), None) => {
             Err(Failure::usage(Problem::NoVaultNamed {}, Hint::NameVault {}))
         }
     }
+}
+
+/// Holds a live tree against the entries of a snapshot.
+fn compare_with(
+    ctx: &Context,
+    (snapshot, reader): (&Snapshot, Arc<Reader>),
+    live: LiveTree,
+    sink: Sink<'_, DifferenceLine>,
+    progress: &Progress,
+) -> Result<VerifySummary> {
+    let tree = snapshot.contents.tree;
+    let mut entries = EntryStream::open(reader, tree.digest, tree.level);
+    let runtime = Handle::current();
+    let expected = std::iter::from_fn(move || {
+        runtime.block_on(entries.next()).map(|entry| entry.map(|entry| entry.portable)).transpose()
+    });
+    tokio::task::block_in_place(|| compare_trees(ctx, expected, live, Expected::of(snapshot), sink, progress))
 }
 
 /// What the live tree is held against.
@@ -141,6 +152,9 @@ fn compare_trees(
         VerifySummary { manifest_root_expected: to_hex(&against.manifest_root), ..VerifySummary::default() };
     let (mut files, mut bytes) = (0, 0);
     let on_live = |portable: &Portable| {
+        if ctx.stop.is_requested() {
+            return Err(shudao_vault::Error::new(shudao_vault::Kind::Unavailable, "interrupted"));
+        }
         if let shudao_vault::entry::Node::File { size, .. } = portable.node {
             files += 1;
             bytes += size;
@@ -158,6 +172,7 @@ fn compare_trees(
     let mut findings = compare::compare(expected, live, comparison, on_live);
     let mut last_path = None;
     for finding in findings.by_ref() {
+        // Also what the stop itself made of a finding.
         ctx.stop.check()?;
         match finding? {
             compare::Finding::Differs(difference) if against.has_entries => {
@@ -284,6 +299,9 @@ pub(crate) async fn check(
         }
         add_report(&mut summary, &report, address, sink)?;
         summary.log_entries += log_entries;
+        let locks = ctx.stop.or(super::lock_review(vault, place)).await??;
+        summary.totals.warnings.unlocked += locks.as_ref().map_or(0, LockState::wanting);
+        super::warn_of_locks(ctx, address, locks.as_ref());
     }
     summary.packs_read = counters.packs.load(Ordering::Relaxed);
     Ok(summary)
@@ -300,7 +318,8 @@ struct ReplicaCheck<'a> {
 impl ReplicaCheck<'_> {
     /// The last report, and what an earlier one found and was mended since.
     async fn run(&self, request: CheckRequest) -> Result<(CheckReport, Vec<CheckFinding>)> {
-        let mut checked = self.once(request.depth).await?;
+        let stop = &self.ctx.stop;
+        let mut checked = stop.or(self.once(request.depth)).await??;
         // A sample drawn anew would look elsewhere; what was mended has been read back.
         let depth = match request.depth {
             CheckDepth::Sample(_) => CheckDepth::Structure,
@@ -314,7 +333,7 @@ impl ReplicaCheck<'_> {
             if replaced.len() == known {
                 break;
             }
-            let again = self.once(depth).await?;
+            let again = stop.or(self.once(depth)).await??;
             let stands = |finding: &CheckFinding| {
                 again.report.findings.iter().any(|standing| standing.object == finding.object)
             };
@@ -342,7 +361,18 @@ impl ReplicaCheck<'_> {
                 PackSelection::Sample { percent, seed: shudao_vault::suite::random() }
             }
         };
-        Ok(check::check_data(&self.alone().await?, &selection, self.counters).await?)
+        let alone = self.alone().await?;
+        // A key that cannot read content is refused at once.
+        let visible = alone.visible().into_iter().filter(|_| alone.ring().reads_content());
+        let snapshots = visible.map(|(id, _)| id).collect();
+        let address = self.vault.addresses()[self.place];
+        let checking = async {
+            tokio::select! {
+                checked = check::check_data(&alone, &selection, self.counters) => Ok(checked?),
+                () = self.ctx.stop.requested() => Err(Failure::interrupted()),
+            }
+        };
+        while_pinned(self.ctx, (&alone, &[address]), snapshots, checking).await
     }
 
     async fn alone(&self) -> Result<Vault> {
@@ -364,7 +394,7 @@ impl ReplicaCheck<'_> {
         }
         let mut opened = self.vault.opened()?.lock().await;
         opened.refresh().await?;
-        self.vault.settle(self.ctx, &mut opened);
+        self.vault.settle(self.ctx, &mut opened).await;
         Ok(checked.report)
     }
 

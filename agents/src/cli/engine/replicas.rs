@@ -11,11 +11,12 @@ use shudao_vault::sync::{SyncProgress, Synced, behind, sync};
 use shudao_vault::vault::Place;
 
 use super::open::{StoreWishes, remember, store};
-use super::{OpenVault, mirror, must_create_if_absent, now};
+use super::{OpenVault, mirror, now, writer};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::progress::Progress;
 use crate::cli::report::{ReplicaStatus, SyncFailure, SyncLine};
+use crate::cli::stop::Stop;
 
 /// How each of the replicas is that could be opened.
 pub(crate) async fn replica_list(vault: &OpenVault) -> Result<Vec<ReplicaStatus>> {
@@ -36,6 +37,7 @@ pub(crate) async fn replica_list(vault: &OpenVault) -> Result<Vec<ReplicaStatus>
             snapshots_behind: behind.snapshots,
             objects_behind: behind.objects,
             bytes_behind: behind.bytes,
+            locks: None,
         });
     }
     Ok(lines)
@@ -61,21 +63,27 @@ pub(crate) async fn replica_add(
 ) -> Result<Vec<SyncLine>> {
     let mut opened = vault.opened()?.lock().await;
     opened.must_own("add replicas")?;
-    let wishes =
-        StoreWishes { cloud: &vault.access.cloud, limit_bytes_per_second: None, is_among_several: false };
+    vault.must_write(opened.replicas()).await?;
+    let wishes = StoreWishes {
+        cloud: &vault.access.cloud,
+        limit_bytes_per_second: None,
+        is_among_several: false,
+        state_dir: &vault.access.state_dir,
+    };
     let store = store(address, wishes).await?;
-    must_create_if_absent(&store, address).await?;
+    writer::prepare(ctx, &store, address, &vault.access.state_dir).await?;
     let added = opened.add_replica(Place { store, name }, now()).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     let mut added = added?;
     let mut lines = Vec::new();
     for (place, from) in vault.addresses().into_iter().enumerate() {
         let sources = opened.siblings().clone();
         let from_replica = &opened.replicas()[place];
-        let synced = bring(from_replica, &mut added, &sources, progress).await?;
+        let synced = bring(from_replica, &mut added, &sources, (progress, &ctx.stop)).await?;
         lines.push(line(from, address, &synced));
     }
     remember(&vault.access.state_dir, &added, OnRollback::Accept).await?;
+    ctx.stop.check()?;
     Ok(lines)
 }
 
@@ -83,7 +91,7 @@ pub(crate) async fn replica_add(
 pub(crate) async fn replica_remove(ctx: &Context, vault: &OpenVault, name: &str) -> Result<()> {
     let mut opened = vault.opened()?.lock().await;
     let removed = opened.remove_replica(name, now()).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     Ok(removed?)
 }
 
@@ -104,11 +112,13 @@ pub(crate) async fn replica_sync(
     let line = {
         let replicas = vault.replicas().await;
         let sources = Siblings::new(replicas.iter().map(|replica| replica.objects().clone())).except(to);
+        // Only the target is written to; the others are read.
+        replicas[to].must_be_writer()?;
         let (mut source, mut target) = (replicas[from].clone(), replicas[to].clone());
         // An earlier pair may have appended to either since they were opened.
         source.catch_up().await?;
         target.catch_up().await?;
-        let synced = bring(&source, &mut target, &sources, progress).await?;
+        let synced = bring(&source, &mut target, &sources, (progress, &ctx.stop)).await?;
         remember(&vault.access.state_dir, &target, OnRollback::Refuse).await?;
         line(addresses[from], addresses[to], &synced)
     };
@@ -120,9 +130,9 @@ async fn bring(
     from: &Replica,
     to: &mut Replica,
     sources: &Siblings,
-    progress: &Progress,
+    (progress, stop): (&Progress, &Stop),
 ) -> shudao_vault::Result<Synced> {
-    let counters = Arc::new(SyncProgress::default());
+    let counters = Arc::new(SyncProgress { stop: stop.flag(), ..SyncProgress::default() });
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| {
         progress.files_done.store(shown.snapshots.load(Ordering::Relaxed), Ordering::Relaxed);

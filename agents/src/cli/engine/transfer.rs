@@ -16,10 +16,12 @@ use shudao_mover::restore::{
 use shudao_mover::source::{ExcludesBuilder, ScanOptions};
 use shudao_vault::entry::TreePath;
 use shudao_vault::frame::Compression;
-use shudao_vault::id::to_hex;
+use shudao_vault::id::{SnapshotId, to_hex};
 use shudao_vault::snapshot::Snapshot;
+use shudao_vault::vault::Vault;
 use tokio::runtime::Handle;
 
+use super::pin::while_pinned;
 use super::snapshots::choose;
 use super::{OpenVault, engine_failure, marks, mirror, must_read_content, now};
 use crate::cli::context::Context;
@@ -62,13 +64,16 @@ pub(crate) async fn backup(
     };
     let counters = Arc::new(BackupProgress { stop: ctx.stop.flag(), ..BackupProgress::default() });
     let mut opened = vault.opened()?.lock().await;
+    if !options.dry_run {
+        vault.must_write(opened.replicas()).await?;
+    }
     let source_id = opened.ring().source_id(&source_name);
     let lock = SourceLock::take(&vault.access.state_dir, &opened.ring().vault, &source_id);
     let _lock = lock.map_err(backup_failure)?;
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, move |progress| copy(&shown, progress));
     let done = mirroring.until(mover::backup(&mut opened, options, &counters, &now)).await;
-    vault.settle(ctx, &mut opened);
+    vault.settle(ctx, &mut opened).await;
     let done = done.map_err(backup_failure)?;
     for note in &done.notes {
         ctx.output.warning(&Notice::Plain { text: note.clone() });
@@ -250,20 +255,32 @@ pub(crate) async fn restore(
     progress: &Progress,
 ) -> Result<RestoreSummary> {
     let opened = vault.opened()?.lock().await;
-    let (id, snapshot) = choose(ctx, &opened, &request.snapshot).await?;
+    let chosen = choose(ctx, &opened, &request.snapshot).await?;
     must_read_content(&opened)?;
+    let read = (&*opened, &*vault.addresses());
+    let restoring = restore_chosen(ctx, (vault, &opened), &chosen, &request, (deletions, progress));
+    while_pinned(ctx, read, vec![chosen.0], restoring).await
+}
+
+async fn restore_chosen(
+    ctx: &Context,
+    (vault, opened): (&OpenVault, &Vault),
+    (id, snapshot): &(SnapshotId, Snapshot),
+    request: &RestoreRequest,
+    (deletions, progress): (&[RawPath], &Progress),
+) -> Result<RestoreSummary> {
     let mut summary = RestoreSummary::default();
-    let mut problems = delete(&request, &snapshot, deletions, &mut summary).await?;
+    let mut problems = delete(request, snapshot, deletions, &mut summary).await?;
     let counters = Arc::new(RestoreProgress { stop: ctx.stop.flag(), ..RestoreProgress::default() });
     progress.bytes_total.store(snapshot.contents.counts.bytes, Ordering::Relaxed);
     progress.files_total.store(snapshot.contents.counts.files, Ordering::Relaxed);
     let options = RestoreOptions {
         to: request.target.clone(),
-        filter: filter(&request)?,
+        filter: filter(request)?,
         in_place: request.in_place,
         marks: Some(marks(&vault.access.state_dir)),
     };
-    let reader = Arc::new(opened.reader_of(&id).await?);
+    let reader = Arc::new(opened.reader_of(id).await?);
     let (tree, runtime) = (snapshot.contents.tree, Handle::current());
     let shown = Arc::clone(&counters);
     let mirroring = mirror(progress, |progress| {

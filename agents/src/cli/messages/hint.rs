@@ -52,6 +52,9 @@ super::messages! {
         InitOrCorrectAddress {}
             "correct the address, or make a vault there with `shudao vault init`"
             "请更正地址，或用 `shudao vault init` 在该处创建保险库"
+        MakeLockable {}
+            "docs/object-lock.md says how the bucket and its policy must be; the owner's `shudao vault lock --off` does without locks"
+            "存储桶及其策略的要求见 docs/object-lock.md；所有者可用 `shudao vault lock --off` 取消锁定"
         MakeRoom {}
             "there is no room left: make some and give the command again; nothing that was there before is harmed"
             "请腾出空间后重新执行；原有数据未受影响"
@@ -88,9 +91,9 @@ super::messages! {
         RestoreWithoutDelete {}
             "restore without --delete, and remove by hand what you know to be extra"
             "请不带 --delete 恢复，并手工删除确知多余的内容"
-        UseOtherStore {}
-            "use a store with conditional writes, such as S3 without versioning restrictions or a local path"
-            "请使用支持条件写入的存储，例如 S3 或本地路径"
+        TakeOver {}
+            "write from that client; if it is gone for good, `shudao vault takeover` shows what taking its place risks, and does it with --yes"
+            "请从该客户端写入；若它已永久不可用，`shudao vault takeover` 会说明接管的风险，加 --yes 执行"
         NameNewVault {}
             "for a new directory here write ./NAME; else give an address, or a name from the config"
             "若要在当前位置新建目录，请写成 ./NAME；否则请给出地址或配置中的名称"
@@ -127,6 +130,9 @@ super::messages! {
         SeeHelp {}
             "see `shudao --help`, or --help behind the command"
             "请查看 `shudao --help`，或在命令后加 --help"
+        SettleLocks {}
+            "the owner settles it with `shudao vault lock --mode governance --days 30`"
+            "所有者可用 `shudao vault lock --mode governance --days 30` 设定"
         SetVariable { variable: &'static str }
             "set {variable} to a directory where you may write"
             "请将 {variable} 设为一个可写的目录"

@@ -38,6 +38,7 @@ super::messages! {
         Key {} "key" "密钥"
         Kind {} "kind" "类型"
         Latest {} "latest" "最新"
+        Locks {} "locks" "锁定"
         LogEntries {} "log entries" "日志条目"
         Name {} "name" "名称"
         NoAnswer {} "no answer" "无响应"

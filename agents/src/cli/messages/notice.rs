@@ -36,6 +36,9 @@ super::messages! {
         ReplicasBehind {}
             "Replicas behind:"
             "落后的副本："
+        ObjectsUnlocked {}
+            "Objects that are not locked as the settings want:"
+            "未按设定锁定的对象："
 
         ReplicaAbsent { address: String, why: String }
             "the replica {address} is left out: {why}"
@@ -47,9 +50,34 @@ super::messages! {
             "the replica {address} is behind by {objects} objects ({bytes}) of this run: {why}; the next run or `shudao vault replica sync` brings it level"
             "副本 {address} 落后本次运行的 {objects} 个对象（{bytes}）：{why}；下次运行或 `shudao vault replica sync` 可使其一致"
 
+        NotPinned { address: String, why: String }
+            "what is read on the replica {address} is not pinned there: {why}; if it is forgotten meanwhile, it stays for the grace of collection only"
+            "副本 {address} 上正在读取的内容未被固定：{why}；若在此期间被遗忘，仅在回收宽限期内保留"
+        TooManyToPin { count: String }
+            "{count} snapshots are too many to pin: one that is forgotten meanwhile stays for the grace of collection only"
+            "{count} 个快照过多，无法固定：若其中有快照在此期间被遗忘，仅在回收宽限期内保留"
+
         ReplicaAdded { name: String, address: String }
             "Added the replica {name} at {address}. Name it with --vault, or in the config, to have it take part."
             "已添加副本 {name}，位于 {address}。请用 --vault 或在配置中指定它，使其参与后续操作。"
+        SingleWriter { address: String, client: String }
+            "the store at {address} does not create objects only if they are absent: from now on only this client ({client}) may write to the vault; others are refused"
+            "{address} 处的存储不支持“仅当不存在时创建”：此后只有本客户端（{client}）可以写入该保险库，其他客户端将被拒绝"
+        TakeoverFrom { before: String, client: String }
+            "client {before} alone may write to this vault; from then on this one, {client}, would"
+            "目前仅客户端 {before} 可写入该保险库；接管后改为本客户端 {client}"
+        TakeoverFirst { client: String }
+            "every client may write to this vault; from then on only this one, {client}, would"
+            "目前所有客户端均可写入该保险库；接管后仅本客户端 {client} 可写"
+        TakeoverRisk {}
+            "the risk: if the other client still writes, now or later from where it stopped, one of the two overwrites what the other has just logged, and a snapshot or a deletion that was reported as done is undone. Make sure that nothing runs there. Run `shudao check` afterwards"
+            "风险：若另一客户端仍在写入（或稍后从中断处继续），两者会互相覆盖刚写入的日志，已报告完成的快照或删除可能失效。请先确认对方没有任何任务在运行，并在之后执行 `shudao check`"
+        TakenOver { client: String }
+            "this client, {client}, alone may write to the vault now"
+            "现在仅本客户端 {client} 可写入该保险库"
+        InfoSingleWriter { client: String }
+            "writer     only client {client}: a store of this vault cannot keep the order of several"
+            "写入者     仅客户端 {client}：该保险库有存储无法保证多个客户端的次序"
         ReplicaRemoved { name: String }
             "The replica {name} is struck out of the vault's settings. Nothing was deleted there."
             "副本 {name} 已从保险库设置中移除。该处的数据未被删除。"
@@ -278,9 +306,36 @@ super::messages! {
         GcNoGrace {}
             "without grace every backup under way is ended, and what a restore still reads may be deleted"
             "不设宽限期会终止所有进行中的备份，正在恢复所读的内容也可能被删除"
+        GcStopped { address: String, why: String }
+            "the collection of {address} stopped: {why}"
+            "{address} 的回收已停止：{why}"
         GcDone { condemned: String, deleted: String, objects: String }
             "Condemned {condemned}; deleted {deleted} in {objects} objects."
             "已判定无用 {condemned}；已删除 {deleted}，共 {objects} 个对象。"
+        LockPlanGovernance { address: String, objects: String, time: String }
+            "{address}: {objects} objects are locked until {time}; only who may bypass governance retention can delete them before."
+            "{address}：{objects} 个对象将锁定至 {time}；在此之前仅有权绕过 governance 保留的人可以删除。"
+        LockPlanCompliance { address: String, objects: String, time: String }
+            "{address}: {objects} objects are locked until {time}; nobody can delete them before, nor shorten that, the owner of the bucket and the provider included."
+            "{address}：{objects} 个对象将锁定至 {time}；在此之前任何人都不能删除或缩短，包括存储桶所有者和云服务商。"
+        LocksExtended { address: String, extended: String, covered: String, time: String, next: String }
+            "{address}: {extended} locks set or extended, {covered} long enough; locked until {time}, next pass due from {next} on."
+            "{address}：设置或延长 {extended} 个锁，{covered} 个已足够；锁定至 {time}，下次应在 {next} 之后执行。"
+        NotLocked { address: String, why: String }
+            "{address}: not locked: {why}"
+            "{address}：未能锁定：{why}"
+        LocksOffPlan {}
+            "Objects will not be locked any more. Locks that there are stay until they run out."
+            "今后不再锁定对象。已有的锁保持到期满。"
+        LocksOff {}
+            "Objects are not locked any more. Locks that there are stay until they run out."
+            "不再锁定对象。已有的锁保持到期满。"
+        LocksWanting { address: String, unlocked: String, short: String, looked: String, example: String }
+            "{address}: of {looked} objects looked at {unlocked} are not locked and {short} run out too soon, such as {example}; `shudao vault lock` mends that"
+            "{address}：查看的 {looked} 个对象中 {unlocked} 个未锁定，{short} 个即将到期，例如 {example}；可用 `shudao vault lock` 修复"
+        LocksUnseen { address: String, why: String }
+            "{address}: a lock could not be looked at: {why}"
+            "{address}：无法查看锁：{why}"
         SurveySize { files: String, directories: String, bytes: String, allocated: String }
             "{files} files in {directories} directories: {bytes}, of which {allocated} are allocated on disk."
             "{directories} 个目录中共 {files} 个文件：{bytes}，其中磁盘实际占用 {allocated}。"

@@ -36,15 +36,24 @@ super::messages! {
         VaultFull { text: String }
             "{text}"
             "空间不足：{text}"
+        VaultNotTheWriter { text: String }
+            "{text}"
+            "仅指定的客户端可以写入：{text}"
         VaultConflict { text: String }
             "{text}"
             "与其他操作冲突：{text}"
+        VaultUnlocked { text: String }
+            "{text}"
+            "无法锁定对象：{text}"
         VaultUnsupported { text: String }
             "{text}"
             "不支持：{text}"
         VaultBug { text: String }
             "{text}"
             "内部错误：{text}"
+        LocksNotSettled {}
+            "it is not settled for any of the named replicas that its objects are kept locked"
+            "指定的副本均未设定对象锁定"
         NoPolicy {}
             "the vault's owner has settled no rules of retention"
             "保险库所有者未设定保留规则"
@@ -66,9 +75,9 @@ super::messages! {
         NotEverythingRestored { count: String }
             "{count} paths could not be restored; everything else was"
             "有 {count} 个路径未能恢复；其余均已恢复"
-        NoCreateIfAbsent { address: String }
-            "the store at {address} does not create objects only if they are absent, so nothing keeps order there"
-            "{address} 处的存储不支持“仅当不存在时创建”，无法保证次序"
+        NoWriterNamed { address: String }
+            "the store at {address} does not create objects only if they are absent, and the vault's settings name no client that alone may write"
+            "{address} 处的存储不支持“仅当不存在时创建”，而保险库设置中未指定唯一可写的客户端"
         Interrupted {}
             "interrupted"
             "已中断"
@@ -206,6 +215,8 @@ impl Problem {
             Kind::Denied => Self::VaultDenied { text },
             Kind::Full => Self::VaultFull { text },
             Kind::Conflict => Self::VaultConflict { text },
+            Kind::NotTheWriter => Self::VaultNotTheWriter { text },
+            Kind::Unlocked => Self::VaultUnlocked { text },
             Kind::Unsupported => Self::VaultUnsupported { text },
             Kind::Bug => Self::VaultBug { text },
         }

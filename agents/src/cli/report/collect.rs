@@ -145,7 +145,10 @@ pub(crate) struct CollectSummary {
     pub(crate) left: CollectPlan,
 }
 
-fn json_time_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn json_time_or_null<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => json_time(time, serializer),
         None => serializer.serialize_none(),

@@ -1,6 +1,7 @@
 //! What comes out of the engines. Field names here are the JSON of `docs/json.md`; ids are lower-case hexadecimal.
 
 mod collect;
+mod locks;
 pub(crate) mod tree;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use shudao_vault::id::Timestamp;
 use shudao_vault::retention::Reason;
 
 pub(crate) use collect::{CollectPlan, CollectSummary, Quantity};
+pub(crate) use locks::{LockLine, LockState, lock_mode_name};
 pub(crate) use tree::{Difference, DifferenceLine, LsLine, PathField};
 
 use super::show::json_time;
@@ -53,6 +55,8 @@ pub(crate) struct Warnings {
     pub(crate) metadata_not_set: u64,
     /// Replicas that lack objects.
     pub(crate) replica_behind: u64,
+    /// Objects that are not locked as the settings want.
+    pub(crate) unlocked: u64,
 }
 
 impl Warnings {
@@ -100,6 +104,17 @@ pub(crate) struct VaultInfo {
     pub(crate) snapshots: u64,
     /// Required features.
     pub(crate) features: Vec<String>,
+    /// The one client that may write, if one is named.
+    pub(crate) single_writer: Option<String>,
+}
+
+/// Who alone may write to a vault, and who would after a take-over.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Takeover {
+    /// Who is named now, if anybody is.
+    pub(crate) before: Option<String>,
+    /// This client.
+    pub(crate) client: String,
 }
 
 /// How a vault is. Replicas and sources are objects of their own in the JSON.
@@ -140,6 +155,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) objects_behind: u64,
     /// Their bytes.
     pub(crate) bytes_behind: u64,
+    /// How its locks are, where locks are settled and were looked at.
+    pub(crate) locks: Option<LockState>,
 }
 
 /// A replica was brought level with another.

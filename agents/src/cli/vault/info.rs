@@ -33,6 +33,9 @@ pub(crate) async fn run(ctx: &Context, args: InfoArgs) -> Result<Exit> {
     for line in &lines {
         ctx.output.line(&line.text(ctx.output.lang()))?;
     }
+    if let Some(client) = info.single_writer.clone() {
+        ctx.output.line(&Notice::InfoSingleWriter { client }.text(ctx.output.lang()))?;
+    }
     if !info.features.is_empty() {
         let features = escaped(&info.features.join(", "));
         ctx.output.line(&Notice::InfoFeatures { features }.text(ctx.output.lang()))?;

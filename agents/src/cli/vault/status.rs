@@ -8,7 +8,7 @@ use crate::cli::engine::{self, Opening};
 use crate::cli::failure::{Exit, Result};
 use crate::cli::messages::{Label, Notice};
 use crate::cli::path::escaped;
-use crate::cli::report::{ReplicaStatus, VaultStatus};
+use crate::cli::report::{LockState, ReplicaStatus, VaultStatus, lock_mode_name};
 use crate::cli::show::{self, Side, Table};
 
 /// Show how the vault is: its replicas, its sources and their newest snapshots
@@ -31,6 +31,10 @@ pub(crate) async fn run(ctx: &Context, args: StatusArgs) -> Result<Exit> {
     for target in &status.unfinished_restores {
         ctx.output.warning(&Notice::UnfinishedRestore { target: escaped(target) });
     }
+    status
+        .replicas
+        .iter()
+        .for_each(|replica| engine::warn_of_locks(ctx, &replica.address, replica.locks.as_ref()));
     status.replicas.iter().try_for_each(|replica| ctx.output.object("replica", replica))?;
     status.sources.iter().try_for_each(|source| ctx.output.object("source", source))?;
     let mut totals = vault.totals();
@@ -55,6 +59,7 @@ pub(super) fn replica_table(ctx: &Context, replicas: &[ReplicaStatus]) -> Table 
         (Label::SnapshotsBehind {}, Side::Right),
         (Label::ObjectsBehind {}, Side::Right),
         (Label::BytesBehind {}, Side::Right),
+        (Label::Locks {}, Side::Left),
     ];
     let mut table = Table::new(columns.map(|(label, side)| (label.text(lang), side)));
     for replica in replicas {
@@ -70,9 +75,15 @@ pub(super) fn replica_table(ctx: &Context, replicas: &[ReplicaStatus]) -> Table 
             show::count(replica.snapshots_behind),
             show::count(replica.objects_behind),
             show::bytes(replica.bytes_behind),
+            replica.locks.as_ref().map_or_else(|| "-".to_owned(), locks_cell),
         ]);
     }
     table
+}
+
+fn locks_cell(locks: &LockState) -> String {
+    let mode = locks.mode.map(lock_mode_name).unwrap_or_default();
+    format!("{mode} {} d", locks.keep_days)
 }
 
 fn source_table(ctx: &Context, status: &VaultStatus) -> Table {

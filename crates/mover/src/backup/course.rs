@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shudao_vault::id::{SegmentId, Timestamp};
+use shudao_vault::id::{PackId, SegmentId, Timestamp};
 use shudao_vault::index::Index;
 use shudao_vault::keys::KeyRing;
-use shudao_vault::log::Signer;
+use shudao_vault::log::{Signer, State};
 use shudao_vault::name::{Area, Name};
+use shudao_vault::objects::Objects;
 use shudao_vault::replica::Replica;
 use shudao_vault::replicas::Siblings;
-use shudao_vault::session::{Sealed, Session};
+use shudao_vault::session::{Commitment, Sealed, Session};
 use shudao_vault::sync::{Shortfall, copy, copy_all};
 use shudao_vault::{Error, Kind};
 use tokio::sync::watch;
@@ -35,6 +36,8 @@ pub(super) struct Shared<'a> {
     /// The segments that were live on any of them.
     pub(super) segments: &'a [SegmentId],
     pub(super) fanout: &'a Fanout,
+    /// Of all replicas, in their order.
+    pub(super) objects: &'a [Objects],
     pub(super) ingest: &'a Ingest,
     pub(super) closing: watch::Receiver<Option<Arc<Closing>>>,
     pub(super) clock: &'a (dyn Fn() -> Timestamp + Sync),
@@ -52,6 +55,7 @@ pub(super) async fn run(shared: &Shared<'_>, place: usize, replica: &mut Replica
     let mut outcome = ReplicaOutcome { place, ..ReplicaOutcome::default() };
     if let Err(error) = gone {
         shared.fanout.give_up(place);
+        shared.ingest.withdraw(place);
         outcome.failure = Some(error);
     }
     outcome
@@ -77,7 +81,7 @@ async fn go(shared: &Shared<'_>, place: usize, replica: &mut Replica) -> Result<
     }
     let closing = tokio::select! {
         closing = carry(shared, place) => closing?,
-        error = attend(shared, replica) => return Err(error),
+        error = attend(shared, place, replica) => return Err(error),
     };
     while let Err(error) = close(shared, place, replica, &closing).await {
         fanout.stumble(place, error).await?;
@@ -99,17 +103,49 @@ async fn carry(shared: &Shared<'_>, place: usize) -> Result<Arc<Closing>, Error>
 
 /// Answers keepers as long as the run lasts, so that it blocks no collection and loses nothing to one. Ends only with the
 /// reason why the session cannot commit here any more.
-async fn attend(shared: &Shared<'_>, replica: &mut Replica) -> Error {
-    let relies_on = |name: &Name| name.area == Area::Pack && shared.ingest.refers_to(&name.id);
+async fn attend(shared: &Shared<'_>, place: usize, replica: &mut Replica) -> Error {
+    let mut answered = None;
     loop {
-        tokio::time::sleep(ATTEND_EVERY).await;
         let signer = Signer { key: &shared.ring.signing, time: (shared.clock)() };
-        match shared.session.attend(replica, signer, relies_on).await {
-            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden) => return error,
+        let relied = |state: &State| {
+            // First it is forbidden, then it is asked what is relied on: nothing slips in between.
+            shared.ingest.hear(place, state);
+            let newest = state.condemned().values().max().copied();
+            // What was condemned before the last answer was kept then, or is not relied on since.
+            if newest <= answered { Vec::new() } else { relied_on(shared, state) }
+        };
+        match shared.session.attend(replica, signer, relied).await {
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Forbidden | Kind::NotTheWriter) => {
+                return error;
+            }
+            Ok(()) => answered = replica.state().next().checked_sub(1),
             // Whether the replica answers is for those to judge who bring it something.
-            Ok(()) | Err(_) => {}
+            Err(_) => {}
+        }
+        tokio::time::sleep(ATTEND_EVERY).await;
+    }
+}
+
+/// What the run relies on of what `state` condemns: packs, and the segments that tell where their chunks are.
+fn relied_on(shared: &Shared<'_>, state: &State) -> Vec<Name> {
+    let is_needed = |pack: &PackId| shared.ingest.refers_to(pack);
+    let condemned = state.condemned().keys();
+    let (segments, others): (Vec<Name>, Vec<Name>) = condemned.partition(|name| name.area == Area::Index);
+    let mut names: Vec<Name> =
+        others.into_iter().filter(|name| name.area == Area::Pack && is_needed(&name.id)).collect();
+    if segments.is_empty() {
+        return names;
+    }
+    let mut speaking = shared.fanout.segments();
+    for spoken_of in shared.index.segment_packs() {
+        // An index that cannot be read fails the run soon enough; until then too much is kept.
+        let Ok((segment, pack)) = spoken_of else { return names.into_iter().chain(segments).collect() };
+        if is_needed(&pack) {
+            speaking.insert(segment);
         }
     }
+    names.extend(segments.into_iter().filter(|name| speaking.contains(&name.id)));
+    names
 }
 
 /// Brings what the replica lacks, then commits there. Doing it again goes on where it was.
@@ -143,13 +179,39 @@ async fn close(
     let segments: Vec<SegmentId> = closing.segments.iter().chain(&shortfall.segments).copied().collect();
     replica.catch_up().await?;
     let relied = closing.sealed.relies_on(&segments);
+    let mut there = shared.fanout.acknowledged(place);
+    there.extend(shared.ingest.found_on(place));
     if replica.state().visible().get(&closing.sealed.snapshot).is_none() {
         // What was swept meanwhile is put again, from wherever it still is.
         let lost = replica.state().hindrances(shared.session.id, &relied)?.lost;
         copy_all(lost, shared.siblings, replica.objects()).await?;
+        there = bring_absent(shared, place, replica, (closing, there)).await?;
     }
     let now = (shared.clock)();
-    shared.session.commit_on(replica, shared.ring, &closing.sealed, &segments, now).await
+    let commitment = Commitment { sealed: &closing.sealed, segments: &segments, there: &there, now };
+    shared.session.commit_on(replica, shared.ring, &commitment).await
+}
+
+/// Copies from siblings what a segment speaks of that is not on this replica. Returns what is there now of everything needed,
+/// known by a look or an acknowledgement; what is on no sibling is left to the commit to refuse.
+async fn bring_absent(
+    shared: &Shared<'_>,
+    place: usize,
+    replica: &Replica,
+    (closing, there): (&Closing, BTreeSet<PackId>),
+) -> Result<BTreeSet<PackId>, Error> {
+    let absent = shared.session.absent(replica, &closing.sealed, &there).await?;
+    let mut there = closing.sealed.needs.clone();
+    for name in absent {
+        match copy(&name, &shared.siblings.except(place), replica.objects()).await {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), Kind::Missing | Kind::Damaged | Kind::Bug) => {
+                there.remove(&name.id);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(there)
 }
 
 /// What the snapshot relies on and this replica's log does not speak of. Nothing where it was level with all others.

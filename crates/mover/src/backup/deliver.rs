@@ -6,29 +6,32 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shudao_vault::id::{SegmentId, Timestamp};
-use shudao_vault::keys::KeyRing;
+use shudao_vault::objects::Objects;
 use shudao_vault::roots::Roots;
 use shudao_vault::snapshot::{Contents, Counts, TreeRoot, UNREAD_MAX, Unread, UnreadKind, UnreadList};
 use shudao_vault::tree::TreeSummary;
 use shudao_vault::vault::Vault;
 use shudao_vault::{Error, Kind};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use super::course::{self, Closing};
+use super::pipeline::Pipeline;
 use super::run::{Sealed, Stage};
+use super::settle;
 use super::take_up::Begun;
 use super::{
     BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary, ProblemKind, ReplicaOutcome,
 };
 use crate::fanout::{Fanout, Intake, is_consequence};
 use crate::ingest::lock;
-use crate::lane::Parcel;
 
 /// How often it is looked whether a stop was asked for, while packs are under way.
 const STOP_LOOK: Duration = Duration::from_millis(100);
 /// How long packs under way may still take after that.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How often a source is passed over at most, because something was lost each time.
+const PASSES_MAX: u32 = 3;
 
 /// What a run needs from its beginning to its end.
 pub(super) struct Run<'a> {
@@ -38,19 +41,15 @@ pub(super) struct Run<'a> {
     pub(super) started: Timestamp,
 }
 
-/// The pipeline's threads.
-pub(super) type Work = JoinHandle<Result<(TreeSummary, BackupSummary), BackupError>>;
-
 impl Run<'_> {
     /// Reads everything and stores nothing.
     pub(super) async fn count(self, stage: Stage) -> Result<BackupSummary, BackupError> {
-        let (packs, mut waiting) = mpsc::channel(1);
-        let mut work = stage.start(self.options.source, packs);
+        let mut pipeline = Pipeline::start(stage, self.options.source);
         let worked = tokio::select! {
-            worked = async { while waiting.recv().await.is_some() {} join(&mut work).await } => Some(worked),
+            worked = async { while pipeline.next().await.is_some() {} pipeline.join().await } => Some(worked),
             () = stopped(self.progress) => None,
         };
-        let Some(worked) = worked else { return interrupted(waiting, work).await };
+        let Some(worked) = worked else { return pipeline.interrupted().await };
         let (tree, mut summary) = worked?;
         complete(&mut summary, &tree, self.progress);
         Ok(summary)
@@ -69,8 +68,9 @@ impl Run<'_> {
         // What was adopted is in the index and in no log: each replica finds out what it lacks of it, and names it.
         let segments = [vault.segments_live(), begun.adopted.clone()].concat();
         let (replicas, _) = vault.replicas_mut();
-        let objects = replicas.iter().map(|replica| replica.objects().clone()).collect();
-        let fanout = Fanout::new(objects, session.id, &self.options.fanout).onto(&begun.shelf);
+        let objects: Vec<Objects> = replicas.iter().map(|replica| replica.objects().clone()).collect();
+        let fanout =
+            Fanout::new(objects.clone(), session.id, &self.options.fanout, &stage.shares).onto(&begun.shelf);
         *lock(&self.progress.replicas) = fanout.progress();
         let (closing, closed) = watch::channel(None);
         let kept = stage.ingest.clone();
@@ -82,17 +82,16 @@ impl Run<'_> {
             index: &index,
             segments: &segments,
             fanout: &fanout,
+            objects: &objects,
             ingest: &kept.ingest,
             closing: closed,
             clock: self.clock,
         };
-        let (packs, mut waiting) = mpsc::channel(1);
         let source = std::mem::replace(&mut self.options.source, nothing());
-        let mut work = stage.start(source, packs);
+        let mut pipeline = Pipeline::start(stage, source);
         let progress = self.progress;
         let feeding = async {
-            let fed = feed(&fanout, &ring, &mut waiting, &mut work).await;
-            let fed = match fed {
+            let fed = match feed(&shared, &mut pipeline, progress).await {
                 Ok(fed) => self.seal(fed, kept.clone(), &shared, &closing).await,
                 Err(error) => Err(error),
             };
@@ -110,7 +109,7 @@ impl Run<'_> {
         let Some((fed, mut outcomes)) = ended else {
             // The pipeline's threads may wait for what is held here, or for its arrival.
             fanout.abandon();
-            return interrupted(waiting, work).await;
+            return pipeline.interrupted().await;
         };
         course::measure(&fanout, &mut outcomes);
         conclude(fed, outcomes)
@@ -154,31 +153,64 @@ impl Run<'_> {
 /// What the pipeline came to when everything it stored is safe on some replica.
 type Fed = (TreeSummary, BackupSummary, Vec<SegmentId>);
 
-/// Hands packs over as they come; returns when the pipeline has ended and each is acknowledged by some replica. An error
-/// is `None` when no replica is left that can have everything: then theirs are the causes.
+/// Hands packs over as they come; returns when the pipeline has ended, each is acknowledged by some replica, and nothing is lost
+/// that the snapshot relies on. An error is `None` when no replica is left that can have everything: then theirs are the
+/// causes.
 async fn feed(
-    fanout: &Fanout,
-    ring: &KeyRing,
-    waiting: &mut mpsc::Receiver<Parcel>,
-    work: &mut Work,
+    shared: &course::Shared<'_>,
+    pipeline: &mut Pipeline,
+    progress: &BackupProgress,
 ) -> Result<Fed, Option<BackupError>> {
-    let mut intake = Intake::new(fanout, ring);
+    let fanout = shared.fanout;
+    let mut intake = Intake::new(fanout, shared.ring);
+    let (mut passes, mut notes) = (1, Vec::new());
+    let (tree, mut summary) = loop {
+        let passed = pass(fanout, &mut intake, pipeline).await?;
+        let lost = settle::lost(shared).await;
+        let Some(first) = lost.first() else { break passed };
+        let count = lost.len();
+        if passes == PASSES_MAX || !pipeline.can_begin_again() {
+            let message = format!(
+                "{count} packs that this run took for stored are on no replica any more, the first is {first}; run it \
+                 again: it will store anew what they held"
+            );
+            return Err(Some(Error::new(Kind::Conflict, message).into()));
+        }
+        notes.push(format!(
+            "{count} packs that were known when the run began were lost meanwhile, the first is {first}; what they held was \
+             read and stored once more"
+        ));
+        shared.ingest.renounce(&lost);
+        progress.begin_again();
+        pipeline.begin_again();
+        passes += 1;
+    };
+    summary.notes.append(&mut notes);
+    let segments = intake.end().map_err(|error| Some(error.into()))?;
+    Ok((tree, summary, segments))
+}
+
+/// One pass of the pipeline over the source.
+async fn pass(
+    fanout: &Fanout,
+    intake: &mut Intake<'_>,
+    pipeline: &mut Pipeline,
+) -> Result<(TreeSummary, BackupSummary), Option<BackupError>> {
     let mut taken = Ok(());
-    while let Some(parcel) = waiting.recv().await {
+    while let Some(parcel) = pipeline.next().await {
         taken = intake.take(parcel);
         if taken.is_err() {
             // The pipeline ends when nobody takes what it makes.
-            waiting.close();
+            pipeline.close();
             break;
         }
     }
-    let worked = join(work).await;
+    let worked = pipeline.join().await;
     let cause = |error: BackupError| fanout.can_finish().then_some(error);
     taken.map_err(|error| cause(error.into()))?;
-    let (tree, summary) = worked.map_err(cause)?;
+    let worked = worked.map_err(cause)?;
     intake.flush().await.map_err(|error| cause(error.into()))?;
-    let segments = intake.end().map_err(|error| Some(error.into()))?;
-    Ok((tree, summary, segments))
+    Ok(worked)
 }
 
 /// One replica's commit is success. Without any, the first replica's failure is the cause.
@@ -202,23 +234,6 @@ fn conclude(
         Ok(_) | Err(None) => Err(failure(&mut outcomes)),
         Err(Some(error)) => Err(error),
     }
-}
-
-/// Waits for the pipeline's threads.
-async fn join(work: &mut Work) -> Result<(TreeSummary, BackupSummary), BackupError> {
-    match work.await {
-        Ok(worked) => worked,
-        Err(panic) => Err(Error::new(Kind::Bug, format!("the backup's threads failed: {panic}")).into()),
-    }
-}
-
-/// Ends the pipeline, whose packs nobody takes any more.
-async fn interrupted<T>(waiting: mpsc::Receiver<Parcel>, mut work: Work) -> Result<T, BackupError> {
-    drop(waiting);
-    if !work.is_finished() {
-        drop(join(&mut work).await);
-    }
-    Err(BackupError::Interrupted)
 }
 
 /// Adds to the summary what the tree and the counters say.

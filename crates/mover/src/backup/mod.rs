@@ -19,12 +19,16 @@ mod deliver;
 mod file_hash;
 mod journal;
 mod lock;
+#[cfg(test)]
+mod meanwhile_tests;
+mod pipeline;
 mod pump;
 mod read;
 #[cfg(test)]
 mod replica_tests;
 mod reuse;
 mod run;
+mod settle;
 mod stream;
 #[cfg(test)]
 mod swept_tests;
@@ -36,7 +40,7 @@ mod tests;
 mod unfinished;
 
 use std::ffi::OsString;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use shudao_vault::entry::TreePath;
@@ -236,6 +240,15 @@ pub struct BackupProgress {
     pub current: Mutex<String>,
     /// Set from outside to stop.
     pub stop: Arc<AtomicBool>,
+}
+
+impl BackupProgress {
+    /// The source is passed over once more: what was counted of it is counted again.
+    fn begin_again(&self) {
+        for counter in [&self.files, &self.bytes, &self.resumed.files, &self.resumed.bytes] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a run need not read because an interrupted session had.

@@ -13,11 +13,10 @@ use super::pump::{Outcome, ReadJob, problem_of};
 use super::reuse::Reuse;
 use super::unfinished::{Unfinished, Watch};
 use super::{BackupError, BackupProgress};
+use crate::budget::READ_BYTES;
 use crate::chunker::Chunker;
 use crate::source::{Found, FoundNode, OpenFile, Piece, Unread, UnreadKind};
 
-/// Bytes read from a file at a time.
-const READ_BYTES: usize = 1 << 20;
 /// How often a file that changes under our eyes is read before it is stored as read.
 const READS_MAX: usize = 3;
 

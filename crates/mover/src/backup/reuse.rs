@@ -35,7 +35,10 @@ impl Reuse<'_> {
         let mut list = ExtentListBuilder::new(self.boundary);
         let is_whole = self.for_each(extents, size, |extent| {
             if let Extent::Data { digest, length } = extent {
-                self.ingest.refer_known(ChunkSpace::Content, digest, *length as usize)?;
+                // What was known a moment ago may be condemned now: then the file is read.
+                if !self.ingest.refer_known(ChunkSpace::Content, digest, *length as usize)? {
+                    return Ok(false);
+                }
             }
             list.push(*extent, &mut Nodes(self.ingest)).map(|()| true)
         })?;

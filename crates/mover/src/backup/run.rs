@@ -1,7 +1,8 @@
 //! The run of a backup: begin, the pipeline's threads; what they make is for `deliver`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
@@ -15,24 +16,25 @@ use shudao_vault::vault::Vault;
 use shudao_vault::{Error, Kind};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::assemble::Assembler;
 use super::beside::Beside;
 use super::checkpoint::{Checkpointer, Log};
-use super::deliver::{Run, Work};
+use super::deliver::Run;
+use super::pipeline::Worked;
 use super::pump::{Pump, ReadJob, Slot};
 use super::read::FileReader;
 use super::reuse::Reuse;
 use super::take_up::{self, Begun};
 use super::unfinished::Unfinished;
 use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary};
+use crate::budget::{Demand, Shares};
 use crate::chunker::{Chunker, GearTable, Profile};
-use crate::ingest::{Ingest, IngestContext};
+use crate::ingest::{Ingest, IngestContext, SealQueue, lock};
 use crate::lane::Parcel;
+use crate::presence::Presence;
 use crate::source::{self, ScanOptions, scan};
-
-/// Slots between pump and assembler, and so also files opened or waiting.
-const SLOTS_MAX: usize = 512;
 
 /// Backs up a source. `clock` gives the time to sign.
 ///
@@ -83,7 +85,9 @@ pub(super) struct Sealed {
 /// Everything the pipeline's threads share.
 pub(super) struct Stage {
     pub(super) ingest: Sealed,
-    queue: crate::ingest::SealQueue,
+    queue: Mutex<SealQueue>,
+    /// How much may be in memory, and how many threads work.
+    pub(super) shares: Shares,
     reader: Arc<Reader>,
     boundary: Secret,
     gear: GearTable,
@@ -128,12 +132,24 @@ impl Stage {
             progress.bytes_estimated.store(parent.contents.counts.bytes, Ordering::Relaxed);
         }
         let adopted = begun.map(|begun| begun.adopted.clone()).unwrap_or_default();
+        // A dry run relies on nothing.
+        let presence = match begun {
+            Some(begun) => Some(presence(vault, begun).await),
+            None => None,
+        };
+        let shares = Shares::of_run(Demand {
+            processors: thread::available_parallelism().map_or(2, usize::from),
+            replicas: vault.replicas().len(),
+            chunk_bytes_max: Chunker::new(&profile, &gear).max_bytes(),
+        });
         let context = IngestContext {
             ring: Arc::clone(ring),
             index: Arc::clone(vault.index()),
             reliance: vault.reliance().and(adopted),
+            presence,
             compression: options.compression,
             pack_bytes_target: PACK_BYTES_TARGET,
+            shares,
             dry_run: options.dry_run,
             journal: begun.and_then(|begun| begun.journal.clone()),
         };
@@ -145,8 +161,9 @@ impl Stage {
         let earlier = begun.map(|begun| begun.earlier.clone()).unwrap_or_default();
         Ok(Self {
             ingest: Sealed { ingest: Arc::new(ingest), paths, one_file_system },
-            queue,
-            reader: Arc::new(vault.reader()),
+            queue: Mutex::new(queue),
+            shares,
+            reader: Arc::new(vault.reader().caching(shares.opened_frames.bytes())),
             boundary,
             gear,
             profile,
@@ -160,14 +177,23 @@ impl Stage {
     }
 
     /// Starts the threads; packs come out of the other end of `packs`.
-    pub(super) fn start(self, source: BackupSource, packs: mpsc::Sender<Parcel>) -> Work {
-        let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || self.run(source, &packs, &runtime))
+    pub(super) fn start(
+        this: &Arc<Self>,
+        source: BackupSource,
+        packs: mpsc::Sender<Parcel>,
+    ) -> JoinHandle<Worked> {
+        let (this, runtime) = (Arc::clone(this), Handle::current());
+        tokio::task::spawn_blocking(move || this.run(source, &packs, &runtime))
+    }
+
+    /// Prepares another pass.
+    pub(super) fn begin_again(&self) {
+        *lock(&self.queue) = self.ingest.ingest.begin_again();
     }
 
     /// Runs the threads; returns when the last pack has been handed over.
     fn run(
-        self,
+        &self,
         source: BackupSource,
         packs: &mpsc::Sender<Parcel>,
         runtime: &Handle,
@@ -188,13 +214,13 @@ impl Stage {
         packs: &mpsc::Sender<Parcel>,
         runtime: &Handle,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
-        let threads = thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
-        let ingest = &self.ingest.ingest;
+        let (ingest, queue) = (&self.ingest.ingest, lock(&self.queue).clone());
         thread::scope(|scope| {
-            let sealers: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| ingest.seal_until_closed(&self.queue, packs))).collect();
+            let sealers: Vec<_> = (0..self.shares.sealers.count)
+                .map(|_| scope.spawn(|| ingest.seal_until_closed(&queue, packs)))
+                .collect();
             let built = match source {
-                BackupSource::Tree(options) => self.tree(options, threads, &Ends { packs, runtime }),
+                BackupSource::Tree(options) => self.tree(options, &Ends { packs, runtime }),
                 BackupSource::Command { name, words } => super::stream::store(&self.parts(), name, &words),
             };
             // Closing lets the sealers end; it must happen whatever became of the tree.
@@ -220,12 +246,14 @@ impl Stage {
 
     fn tree(
         &self,
-        options: ScanOptions,
-        threads: usize,
+        mut options: ScanOptions,
         ends: &Ends<'_>,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
+        let threads = self.shares.readers.count;
+        options.names_bytes_max = options.names_bytes_max.min(self.shares.names.bytes());
         let (jobs, todo) = bounded::<ReadJob>(2 * threads);
-        let (slots, arriving) = bounded(SLOTS_MAX);
+        // So many files are opened or wait.
+        let (slots, arriving) = bounded(self.shares.slots.count);
         let scan = scan(options)?;
         let ingest = &*self.ingest.ingest;
         let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));
@@ -307,6 +335,16 @@ impl Stage {
             runtime: ends.runtime,
         })
     }
+}
+
+/// What need not be looked for is what serves the parent.
+async fn presence(vault: &Vault, begun: &Begun) -> Presence {
+    let served = match &begun.session.parent {
+        Some(parent) => vault.served(parent).await,
+        None => vec![BTreeSet::new(); vault.replicas().len()],
+    };
+    let objects = vault.replicas().iter().map(|replica| replica.objects().clone());
+    Presence::new(objects.zip(served), Handle::current())
 }
 
 /// Where packs go, and what drives the store.

@@ -10,11 +10,10 @@ use shudao_vault::tree::{TreeBuilder, TreeSummary};
 
 use super::content::{Content, ContentWriter};
 use super::{BackupError, BackupProgress, BackupSummary};
+use crate::budget::READ_BYTES;
 use crate::chunker::Chunker;
 use crate::ingest::{Ingest, Nodes};
 use crate::source::command::CommandSource;
-
-const READ_BYTES: usize = 1 << 20;
 
 /// What storing a stream needs.
 pub(super) struct Parts<'a> {

@@ -29,7 +29,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SessionId};
 use shudao_vault::keys::KeyRing;
-use shudao_vault::name::Name;
+use shudao_vault::name::{Area, Name};
 use shudao_vault::objects::Objects;
 use shudao_vault::pack::PackEnds;
 use shudao_vault::resume::{PackMark, SharedShelf};
@@ -38,15 +38,12 @@ use shudao_vault::{Error, Kind, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::budget::Shares;
 use crate::ingest::lock;
 use crate::lane::{Parcel, Receipt};
 use schedule::{Number, Order, Schedule};
 use spool::{Spool, SpoolFile};
 
-/// Objects on their way to one replica at the same time.
-const UPLOADS_MAX: usize = 2;
-/// Objects that one replica has and another has not, in memory, beyond those on their way.
-const LINGERING_MAX: usize = 2;
 /// The pause after a replica's first failure; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts.
@@ -89,6 +86,10 @@ pub(crate) struct Fanout {
     holds: Mutex<HashMap<Number, Hold>>,
     spool: Option<Spool>,
     patience: Duration,
+    /// Objects on their way to one replica at the same time.
+    uploads_max: usize,
+    /// Objects that one replica has and another has not, in memory, beyond those on their way.
+    lingering_max: usize,
     /// Tells what some replica has acknowledged.
     shelf: SharedShelf,
     /// Counts changes of the schedule, for those who wait for one.
@@ -125,7 +126,12 @@ enum Arrival {
 
 impl Fanout {
     /// A way to each of these replicas. Without room for a spool there is none.
-    pub(crate) fn new(objects: Vec<Objects>, session: SessionId, options: &FanoutOptions) -> Self {
+    pub(crate) fn new(
+        objects: Vec<Objects>,
+        session: SessionId,
+        options: &FanoutOptions,
+        shares: &Shares,
+    ) -> Self {
         let is_alone = objects.len() == 1;
         let spool = options.spool.as_ref().filter(|_| !is_alone);
         let lane = |objects: Objects| {
@@ -140,6 +146,8 @@ impl Fanout {
             spool: spool.and_then(|parent| Spool::open(parent, session).ok()),
             // A store alone has tried often enough by itself.
             patience: if is_alone { Duration::ZERO } else { options.patience },
+            uploads_max: shares.uploads.count,
+            lingering_max: shares.lingering.count,
             shelf: SharedShelf::default(),
             changes: watch::Sender::new(0),
         }
@@ -150,6 +158,26 @@ impl Fanout {
     pub(crate) fn onto(mut self, shelf: &SharedShelf) -> Self {
         self.shelf = Arc::clone(shelf);
         self
+    }
+
+    /// How long a replica may go without an answer when nobody else is at work.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The segments handed over so far.
+    pub(crate) fn segments(&self) -> BTreeSet<SegmentId> {
+        let schedule = lock(&self.schedule);
+        let segments = schedule.names().iter().filter(|(name, _)| name.area == Area::Index);
+        segments.map(|(name, _)| name.id).collect()
+    }
+
+    /// The packs that a replica has acknowledged, of those handed over. Ask once [`Fanout::carry`] has ended.
+    pub(crate) fn acknowledged(&self, lane: usize) -> BTreeSet<PackId> {
+        let schedule = lock(&self.schedule);
+        let lacking: BTreeSet<Name> = schedule.lacking(lane).map(|(name, _)| name).collect();
+        let packs = schedule.names().iter().map(|(name, _)| *name).filter(|name| name.area == Area::Pack);
+        packs.filter(|name| !lacking.contains(name)).map(|name| name.id).collect()
     }
 
     /// Each replica's counters.
@@ -218,7 +246,7 @@ impl Fanout {
             if matches!(*lock(&self.lanes[lane].health), Health::GivenUp) {
                 return Err(stopped());
             }
-            while on_their_way.len() < UPLOADS_MAX {
+            while on_their_way.len() < self.uploads_max {
                 let Some(number) = lock(&self.schedule).next(lane) else { break };
                 on_their_way.push(self.carry_one(lane, number));
             }
@@ -290,7 +318,7 @@ impl Fanout {
     /// After a piece became safe: puts aside what is too much.
     async fn make_way(&self) {
         loop {
-            let Some(number) = lock(&self.schedule).overflow(LINGERING_MAX) else { return };
+            let Some(number) = lock(&self.schedule).overflow(self.lingering_max) else { return };
             let (name, _) = lock(&self.schedule).names()[number as usize];
             if self.put_aside(number, name.id).await {
                 continue;

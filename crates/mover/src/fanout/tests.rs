@@ -11,6 +11,10 @@ use super::*;
 
 const PIECES: u64 = 20;
 
+fn shares() -> Shares {
+    Shares::of_run(crate::budget::Demand { processors: 2, replicas: 2, chunk_bytes_max: 1 << 20 })
+}
+
 /// Two replicas, of which the second can be made to misbehave.
 struct Bench {
     stores: [Store; 2],
@@ -26,7 +30,7 @@ fn bench(options: &FanoutOptions) -> Bench {
     let (view, faults) =
         second.with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
     let objects = vec![Objects::new(first.clone()), Objects::new(view)];
-    let fanout = Fanout::new(objects, SessionId([1; 16]), options);
+    let fanout = Fanout::new(objects, SessionId([1; 16]), options, &shares());
     Bench { stores: [first, second], faults, fanout, began: Instant::now() }
 }
 
@@ -121,7 +125,8 @@ async fn without_a_spool_a_slow_replica_goes_without_what_memory_does_not_hold()
     assert!(first.1 < Duration::from_secs(1), "{:?}", first.1);
     let [all, held] = bench.stored().await;
     assert_eq!(all, PIECES as usize);
-    assert!((LINGERING_MAX..=LINGERING_MAX + UPLOADS_MAX).contains(&held), "{held}");
+    let (lingering, uploads) = (shares().lingering.count, shares().uploads.count);
+    assert!((lingering..=lingering + uploads).contains(&held), "{held}");
     assert_eq!(bench.fanout.lacking(1).len(), PIECES as usize - held);
     assert_eq!(lock(&bench.fanout.holds).len(), 0, "nothing is kept that nobody wants");
 }
@@ -179,7 +184,7 @@ async fn one_replica_alone_is_not_waited_for_beyond_what_its_store_does() {
     let (store, faults) = Store::memory()
         .with_faults(Plan::default(), &StoreOptions { retry: once, ..StoreOptions::default() });
     faults.refuse_for(Duration::from_secs(3600));
-    let fanout = Fanout::new(vec![Objects::new(store)], SessionId([1; 16]), &options(None));
+    let fanout = Fanout::new(vec![Objects::new(store)], SessionId([1; 16]), &options(None), &shares());
     let bytes = Bytes::from_static(b"piece");
     offer(&fanout, bytes);
     let began = Instant::now();

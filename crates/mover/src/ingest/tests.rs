@@ -3,6 +3,7 @@ use std::thread;
 
 use shudao_vault::id::VaultId;
 use shudao_vault::keys::Role;
+use shudao_vault::pack::FinishedPack;
 
 use super::*;
 
@@ -13,6 +14,8 @@ fn ingest_of(ring: &KeyRing, pack_bytes_target: usize) -> (Ingest, SealQueue) {
         ring: Arc::new(ring.clone()),
         index: Arc::new(Index::in_memory(VAULT)),
         reliance: Reliance::new(Vec::new(), vec![ring.writer_id()]),
+        presence: None,
+        shares: crate::budget::usual(),
         compression: Compression::Fast,
         pack_bytes_target,
         dry_run: false,
@@ -90,10 +93,10 @@ fn a_chunk_of_this_run_is_known_and_its_pack_counted_before_and_after_it_is_pack
         ingest.offer(ChunkSpace::Content, &digest, &bytes).unwrap();
         assert!(ingest.knows(ChunkSpace::Content, &digest).unwrap());
         assert!(!ingest.knows(ChunkSpace::Metadata, &digest).unwrap());
-        ingest.refer_known(ChunkSpace::Content, &digest, 100).unwrap();
+        assert!(ingest.refer_known(ChunkSpace::Content, &digest, 100).unwrap());
     })
     .unwrap();
-    ingest.refer_known(ChunkSpace::Content, &digest, 100).unwrap();
+    assert!(ingest.refer_known(ChunkSpace::Content, &digest, 100).unwrap());
     let counts: Vec<_> = ingest.counts().iter().collect();
     assert_eq!(counts, [(packs[0].pack().id, 3)]);
 }

@@ -2,6 +2,7 @@
 
 mod extras;
 mod in_place;
+mod ordinary;
 mod whole;
 
 use std::fs;

@@ -1,10 +1,12 @@
 //! Compaction: frames that snapshots reach move into new packs, and a statement says which packs serve whom from then on.
 //!
-//! An ordinary session: begin, new packs, their segments, and one `replace` at the end. Until that entry nothing is different for
+//! An ordinary session on all replicas at once ([`super::beside`]): begin, new packs, their segments, and one `replace` at the end. Until that entry nothing is different for
 //! anybody; after it the old packs serve no snapshot that was walked, and go like any waste. A crash leaves strays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::Progress;
 use super::plan::Wasteful;
@@ -12,11 +14,13 @@ use super::run::{Collector, Reach, is_of_one_object};
 use super::stock::{Stock, Stored};
 use crate::error::{Error, Kind, Result};
 use crate::id::{PackId, SegmentId, SessionId, SnapshotId, SourceId};
+use crate::lock_pass::prove;
 use crate::log::rules;
 use crate::log::statement::{Replacement, ReplacesStatement};
 use crate::log::{Body, LIST_ITEMS_MAX, Op, Signer, Statement};
 use crate::name::Name;
 use crate::pack::{Copied, CopySource, PACK_BYTES_TARGET, PackCopier, PackKind};
+use crate::replica::Replica;
 use crate::segment::{FinishedSegment, SegmentBuilder};
 use crate::session::Session;
 use crate::suite::random;
@@ -47,8 +51,16 @@ impl Collector<'_> {
         reach: &Reach<'_>,
         stock: &mut Stock,
     ) -> Result<()> {
+        let (elsewhere, packs): (Vec<Wasteful>, Vec<Wasteful>) =
+            packs.iter().partition(|pack| self.is_compacted_elsewhere(&pack.usage.pack.id));
+        if !elsewhere.is_empty() {
+            let (count, address) = (elsewhere.len(), self.replica.store().address());
+            self.outcome.problems.push(format!(
+                "{count} packs are compacted on another replica, and not at {address} yet; `shudao vault replica sync` brings that"
+            ));
+        }
         let mut classes: BTreeMap<(PackKind, bool), Vec<Wasteful>> = BTreeMap::new();
-        for pack in packs {
+        for pack in &packs {
             classes.entry((pack.usage.pack.kind, pack.vouched)).or_default().push(*pack);
         }
         for ((kind, _), packs) in classes {
@@ -60,6 +72,13 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Whether another replica has replaced a pack that this one has not: copies of this one's own would have no sibling to be
+    /// mended from.
+    fn is_compacted_elsewhere(&self, pack: &PackId) -> bool {
+        let is_replaced = |replica: &Replica| replica.state().is_replaced(pack);
+        !is_replaced(self.replica) && self.beside.replicas().any(is_replaced)
+    }
+
     async fn compact_batch(
         &mut self,
         kind: PackKind,
@@ -67,8 +86,24 @@ impl Collector<'_> {
         reach: &Reach<'_>,
         stock: &mut Stock,
     ) -> Result<()> {
-        let ring = Arc::clone(&self.ring);
         let session = self.begin().await?;
+        let compacted = self.fill_and_replace(&session, kind, packs, (reach, stock)).await;
+        if compacted.is_err() {
+            // Why it failed is the news; an open session only makes sweeps wait until it is taken for dead.
+            let _ = self.give_up(session.id).await;
+        }
+        self.outcome.problems.extend(self.beside.take_left_out());
+        compacted
+    }
+
+    async fn fill_and_replace(
+        &mut self,
+        session: &Session,
+        kind: PackKind,
+        packs: &[Wasteful],
+        (reach, stock): (&Reach<'_>, &mut Stock),
+    ) -> Result<()> {
+        let ring = Arc::clone(&self.ring);
         let mut batch = Batch {
             segments: SegmentBuilder::new(&ring),
             made: Vec::new(),
@@ -79,6 +114,7 @@ impl Collector<'_> {
         };
         let mut copier = PackCopier::new(kind, PACK_BYTES_TARGET, &ring)?;
         for pack in packs {
+            (self.watch.stop)()?;
             let id = pack.usage.pack.id;
             let bytes = match self.replica.objects().read(&Name::pack(id)).await {
                 Ok(bytes) => bytes,
@@ -127,17 +163,28 @@ impl Collector<'_> {
             parent_list: None,
             sequence: 1,
         };
-        let signer = Signer { key: &ring.signing, time: self.now() };
-        let op = Op::Begin { session: session.id, source: session.source, parent: None };
-        self.replica.append(signer, |_| Ok(Some(op.clone()))).await?;
+        let now = self.now();
+        let begin = async |replica: &mut Replica| {
+            prove(replica, now).await?;
+            let signer = Signer { key: &ring.signing, time: now };
+            let op = Op::Begin { session: session.id, source: session.source, parent: None };
+            replica.append(signer, |_| Ok(Some(op.clone()))).await.map(drop)
+        };
+        self.beside.run(begin(self.replica), &begin).await?;
         Ok(session)
+    }
+
+    /// Puts one object on all replicas.
+    async fn put(&mut self, name: Name, bytes: Bytes) -> Result<()> {
+        let put = async |replica: &mut Replica| replica.objects().put(&name, bytes.clone()).await;
+        self.beside.run(put(self.replica), &put).await
     }
 
     async fn put_pack(&mut self, copier: PackCopier, batch: &mut Batch<'_>) -> Result<()> {
         let pack = copier.finish(&self.ring)?;
         let name = Name::pack(pack.pack().id);
         let bytes = pack.bytes.len() as u64;
-        self.replica.objects().put(&name, pack.bytes).await?;
+        self.put(name, pack.bytes).await?;
         batch.made.push(Stored { name, swept: self.replica.state().sweep_of(&name), bytes, modified: None });
         for old in std::mem::take(&mut batch.filling) {
             batch.replaced.entry(old).or_default().insert(name.id);
@@ -151,7 +198,7 @@ impl Collector<'_> {
     async fn put_segment(&mut self, segment: FinishedSegment, batch: &mut Batch<'_>) -> Result<()> {
         let name = Name::index(segment.id());
         let bytes = segment.bytes.len() as u64;
-        self.replica.objects().put(&name, segment.bytes).await?;
+        self.put(name, segment.bytes).await?;
         batch.made.push(Stored { name, swept: self.replica.state().sweep_of(&name), bytes, modified: None });
         batch.segment_ids.push(name.id);
         Ok(())
@@ -160,7 +207,7 @@ impl Collector<'_> {
     /// Ends the session: from here on the new packs serve the snapshots that were walked.
     async fn replace(
         &mut self,
-        session: Session,
+        session: &Session,
         batch: Batch<'_>,
         reach: &Reach<'_>,
         stock: &mut Stock,
@@ -178,7 +225,7 @@ impl Collector<'_> {
             .map(|(old, new)| Replacement { old, new: new.into_iter().collect() })
             .collect::<Vec<_>>();
         if replacements.is_empty() {
-            return self.give_up(session).await;
+            return self.give_up(session.id).await;
         }
         let count = replacements.len() as u64;
         let ring = Arc::clone(&self.ring);
@@ -187,9 +234,12 @@ impl Collector<'_> {
         let statement = Statement { author: ring.writer_id(), time: now, serial: 0, body };
         let statement = statement.sign(ring.vault, &ring.signing)?;
         let relied: BTreeSet<Name> = batch.made.iter().map(|object| object.name).collect();
-        let signer = Signer { key: &ring.signing, time: now };
         let op = Op::Replace { session: session.id, statement };
-        session.conclude(self.replica, signer, &relied, &[], &op).await?;
+        let conclude = async |replica: &mut Replica| {
+            let signer = Signer { key: &ring.signing, time: now };
+            session.conclude(replica, signer, &relied, &[], &op).await
+        };
+        self.beside.run(conclude(self.replica), &conclude).await?;
         stock.add(batch.made);
         self.outcome.made.objects += made;
         self.outcome.made.bytes += bytes;
@@ -198,10 +248,11 @@ impl Collector<'_> {
         Ok(())
     }
 
-    async fn give_up(&mut self, session: Session) -> Result<()> {
-        let ring = Arc::clone(&self.ring);
-        let signer = Signer { key: &ring.signing, time: self.now() };
-        self.replica.append(signer, |_| Ok(Some(Op::Fence { session: session.id }))).await.map(drop)
+    async fn give_up(&mut self, session: SessionId) -> Result<()> {
+        let (ring, now) = (Arc::clone(&self.ring), self.now());
+        self.beside.leave(&ring, session, now).await;
+        let signer = Signer { key: &ring.signing, time: now };
+        self.replica.append(signer, |_| Ok(Some(Op::Fence { session }))).await.map(drop)
     }
 }
 

@@ -6,9 +6,12 @@
 //! trees ─▶ marks ───┘                         sweep, condemn, compact ─▶ the log
 //! ```
 //!
-//! [`reach`] marks what snapshots reach, [`plan`] decides, [`Collector`] does. Everything may stop anywhere: each step is a
+//! [`reach`] marks what snapshots reach, [`plan`] decides, [`Collector`] does, of compactions on all replicas at once ([`beside`]). Everything may stop anywhere: each step is a
 //! log entry or a delete that may be repeated, and the next collection plans anew from what is there.
 
+mod beside;
+#[cfg(test)]
+mod beside_tests;
 mod compact;
 pub mod plan;
 pub mod reach;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
+use super::beside::Beside;
 use super::plan::{Doomed, Facts, plan, wanted_times};
 use super::reach::{Reached, Walker};
 use super::stock::{Stock, Stored};
@@ -37,6 +38,8 @@ const ROUNDS_MAX: usize = 8;
 /// Collects on one replica.
 pub struct Collector<'a> {
     pub(super) replica: &'a mut Replica,
+    /// Where compactions happen too.
+    pub(super) beside: Beside<'a>,
     pub(super) ring: Arc<KeyRing>,
     pub(super) watch: Watch<'a>,
     pub(super) outcome: Outcome,
@@ -65,6 +68,7 @@ impl<'a> Collector<'a> {
         }
         Ok(Self {
             replica,
+            beside: Beside::new(std::iter::empty()),
             ring,
             watch,
             outcome: Outcome::default(),
@@ -72,6 +76,13 @@ impl<'a> Collector<'a> {
             needed: None,
             times: BTreeMap::new(),
         })
+    }
+
+    /// The same, whose compactions happen on these other replicas of the vault too.
+    #[must_use]
+    pub fn beside(mut self, others: impl Iterator<Item = &'a mut Replica>) -> Self {
+        self.beside = Beside::new(others);
+        self
     }
 
     /// What a collection would do now.
@@ -88,8 +99,9 @@ impl<'a> Collector<'a> {
     /// Collects: round after round, until there is nothing left that could be done now.
     ///
     /// # Errors
-    /// As [`Collector::plan`]; [`Kind::Unavailable`] and its like leave done what was done.
+    /// As [`Collector::plan`]; [`Kind::NotTheWriter`] before anything is done; [`Kind::Unavailable`] and its like leave done what was done.
     pub async fn run(mut self, index: &Arc<Index>, options: &Options) -> Result<Outcome> {
+        self.replica.must_be_writer()?;
         let stop = self.watch.stop;
         let mut stock = self.take_stock().await?;
         let mut reach = self.reach(index, options).await?;
@@ -115,6 +127,8 @@ impl<'a> Collector<'a> {
                 self.compact(&plan.compact, &reach, &mut stock).await?;
             }
         }
+        // Nothing relies on a checkpoint: no plan names them, and what cannot be deleted stays.
+        drop(log::checkpoint::clear(self.replica.store(), self.replica.file()).await);
         self.outcome.left = self.decide(&mut stock, reach.as_ref(), options).await?;
         Ok(self.outcome)
     }
@@ -190,23 +204,23 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Walks the trees of all roots; none where nothing is to be compacted, or not everything could be read.
+    /// Walks the trees of all roots, the other replicas' included: what they reach is copied too; none where nothing is to be compacted, or not everything could be read.
     async fn reach<'i>(&mut self, index: &'i Arc<Index>, options: &Options) -> Result<Option<Reach<'i>>> {
         if options.waste_percent.is_none() {
             return Ok(None);
         }
         let ring = Arc::clone(&self.ring);
-        let bad = self.replica.state().all_bad().clone();
-        let reader = Reader::new(
-            Siblings::new([self.replica.objects().clone()]),
-            Arc::clone(&ring),
-            Arc::clone(index),
-        )
-        .last(bad);
+        let replicas = || std::iter::once(&*self.replica).chain(self.beside.replicas());
+        let bad = replicas().flat_map(|replica| replica.state().all_bad()).copied().collect();
+        let siblings = Siblings::new(replicas().map(|replica| replica.objects().clone()));
+        let now = self.now();
+        let roots: BTreeSet<SnapshotId> =
+            replicas().flat_map(|replica| replica.state().roots(now).into_keys()).collect();
+        let reader = Reader::new(siblings.clone(), Arc::clone(&ring), Arc::clone(index)).last(bad);
         let mut walker = Walker::new(Arc::new(reader), ring, Marks::new(index));
-        let roots: Vec<SnapshotId> = self.replica.state().roots(self.now()).into_keys().collect();
         for id in &roots {
-            let opened = self.snapshot(id).await;
+            (self.watch.stop)()?;
+            let opened = self.snapshot(id, &siblings).await;
             let walked = match opened {
                 Ok(snapshot) => walker.walk(snapshot.contents.tree).await,
                 Err(error) => Err(error),
@@ -227,13 +241,16 @@ impl<'a> Collector<'a> {
             return Ok(None);
         }
         let usage = marks.usage()?;
-        Ok(Some(Reach { marks, usage, walked: roots.into_iter().collect() }))
+        Ok(Some(Reach { marks, usage, walked: roots }))
     }
 
-    async fn snapshot(&self, id: &SnapshotId) -> Result<Snapshot> {
-        let bytes = self.replica.objects().read(&Name::snapshot(*id)).await?;
-        Snapshot::decode(&bytes, &self.ring, |writer| self.replica.state().verify_key(writer))
-            .map_err(|error| error.context(format!("open snapshot {}", id.short())))
+    async fn snapshot(&self, id: &SnapshotId, siblings: &Siblings) -> Result<Snapshot> {
+        let bytes = siblings.read(&Name::snapshot(*id)).await?;
+        let replicas = || std::iter::once(&*self.replica).chain(self.beside.replicas());
+        Snapshot::decode(&bytes, &self.ring, |writer| {
+            replicas().find_map(|replica| replica.state().verify_key(writer))
+        })
+        .map_err(|error| error.context(format!("open snapshot {}", id.short())))
     }
 
     async fn fence(&mut self, session: SessionId) -> Result<()> {
@@ -259,6 +276,7 @@ impl<'a> Collector<'a> {
         let mut gone = BTreeSet::new();
         let mut failure: Option<Error> = None;
         while let Some((Doomed { key, bytes }, deleted)) = deletes.next().await {
+            (self.watch.stop)()?;
             match deleted {
                 Ok(()) => {
                     if let Some(bytes) = bytes {

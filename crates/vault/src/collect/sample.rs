@@ -12,7 +12,7 @@ use crate::keys::Role;
 use crate::keys::ring::ChunkSpace;
 use crate::name::Name;
 use crate::pack::PackKind;
-use crate::reader::may_rely_on;
+use crate::reliance::may_rely_on;
 use crate::sample::{Nodes, contents, create, entry, lock, open, pack};
 use crate::session::{PackStore, Session};
 use crate::snapshot::TreeRoot;

@@ -183,7 +183,7 @@ async fn a_sweep_waits_for_a_live_session_until_it_answers() {
     assert_eq!(waiting.unanswered_by, [session.id].into());
     let ring = std::sync::Arc::clone(world.owner.ring());
     let signer = crate::log::Signer { key: &ring.signing, time: world.now() };
-    session.attend(world.owner.replica_mut(), signer, |_| false).await.unwrap();
+    session.attend(world.owner.replica_mut(), signer, |_| Vec::new()).await.unwrap();
     world.keeper.refresh().await.unwrap();
     let answered = decide(&world);
     assert_eq!((answered.fence.len(), answered.unanswered.objects), (0, 0));

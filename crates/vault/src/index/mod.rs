@@ -36,7 +36,7 @@ use crate::pack::{PackKind, PackRef};
 use crate::segment::{SEGMENT_CHUNKS_TARGET, Segment};
 
 /// Pages in memory.
-const PAGE_CACHE_BYTES: usize = 16 << 20;
+pub const PAGE_CACHE_BYTES: usize = 16 << 20;
 /// More runs than this are merged.
 const RUNS_MAX: usize = 8;
 /// Ends the name of a run.

@@ -111,6 +111,8 @@ pub struct KeySlot {
     pub vault_file: [u8; 32],
     /// How it opens.
     pub method: Method,
+    /// The newest generation of the public read key inside: tells whether a rotation has come to this slot, and which one.
+    pub reads: (u32, ReadPublic),
     public: ReadPublic,
     identity: Vec<u8>,
     bundle: Vec<u8>,
@@ -155,6 +157,7 @@ impl KeySlot {
             created: new.created,
             vault_file: file.hash(),
             method,
+            reads: owner.read_public.clone(),
             public,
             identity: Vec::new(),
             bundle: Vec::new(),
@@ -180,6 +183,7 @@ impl KeySlot {
 
     fn seal_bundle(&mut self, owner: &KeyRing, file: &VaultFile, grant: &Grant<'_>) -> Result<()> {
         let plain = Bundle::derive(owner, grant)?.encode(file);
+        self.reads = owner.read_public.clone();
         self.bundle = hpke_seal(&self.public, &self.info(file, "bundle"), &[], &plain);
         if self.bundle.len() > BUNDLE_BYTES_MAX {
             return Err(Error::new(Kind::Input, "seal key bundle: too many generations and predecessors"));
@@ -192,6 +196,7 @@ impl KeySlot {
         let mut out = object::start(ObjectKind::KeySlot, file.vault);
         out.raw(&self.id.0).u8(self.role.number()).raw(&self.holder.0).bytes(self.label.as_bytes());
         out.i64(self.created.0).raw(&self.vault_file).raw(&self.public.0);
+        out.u32(self.reads.0).raw(&self.reads.1.0);
         match &self.method {
             Method::Passphrase { cost, salt, sealed } => {
                 let (memory_kib, passes, lanes) = cost.parameters();
@@ -225,6 +230,7 @@ impl KeySlot {
             created: Timestamp(input.i64()?),
             vault_file: input.array()?,
             public: ReadPublic(input.array()?),
+            reads: (input.u32()?, ReadPublic(input.array()?)),
             method: decode_method(&mut input)?,
             identity: input.bytes(IDENTITY_BYTES_MAX)?.to_vec(),
             bundle: input.bytes(BUNDLE_BYTES_MAX)?.to_vec(),
@@ -290,7 +296,11 @@ impl KeySlot {
         if self.role == Role::Owner && signing.verify_key() != file.owner {
             return Err(contradicts("its signing key is not the owner that vault.json names"));
         }
-        Ok(bundle.with_signing(signing))
+        let ring = bundle.with_signing(signing);
+        if ring.read_public != self.reads {
+            return Err(contradicts("its keys are of another generation than it says"));
+        }
+        Ok(ring)
     }
 
     fn belongs_to(&self, file: &VaultFile) -> Result<()> {

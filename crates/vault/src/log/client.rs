@@ -128,6 +128,7 @@ pub async fn append_here(
     op: Op,
 ) -> Result<Option<u64>> {
     state.config().require_known(Operation::Write)?;
+    must_be_writer(store, state, &op)?;
     let n = state.next();
     let bytes = Bytes::from(sign(state, signer, op.clone())?);
     if let Verdict::Void(reason) = state.judge(n, &bytes)? {
@@ -141,6 +142,20 @@ pub async fn append_here(
         Folded::Applied(_) => Ok(Some(n)),
         Folded::Ignored(reason) => Err(no_effect(n, &reason)),
     }
+}
+
+/// [`Kind::NotTheWriter`] if the settings name another client that alone may append, unless this entry names the one that
+/// appends it: that is how its place is taken.
+fn must_be_writer(store: &Store, state: &State, op: &Op) -> Result<()> {
+    let refused = state.config().require_writer(store.client());
+    let Op::Publish { statement } = op else { return refused };
+    if refused.is_err()
+        && let Body::Config(config) = statement.read(state.vault_file().vault)?.body
+        && config.single_writer == store.client()
+    {
+        return Ok(());
+    }
+    refused
 }
 
 /// Begins a replica's log with its birth. Only the owner can.

@@ -24,8 +24,8 @@ const PIN_MARGIN_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Where one compaction put what covered snapshots need of a pack.
 #[derive(Debug, Clone)]
 pub(super) struct Replaced {
-    new: Vec<PackId>,
-    covers: BTreeSet<SnapshotId>,
+    pub(super) new: Vec<PackId>,
+    pub(super) covers: BTreeSet<SnapshotId>,
 }
 
 /// What collection has done and is doing.
@@ -34,18 +34,18 @@ pub(super) struct Collection {
     /// By name, the entry that condemned it.
     pub(super) condemned: BTreeMap<Name, u64>,
     /// By name, the latest sweep of it.
-    swept: BTreeMap<Name, u64>,
-    last_sweep: Option<u64>,
+    pub(super) swept: BTreeMap<Name, u64>,
+    pub(super) last_sweep: Option<u64>,
     /// Swept names that a session kept since: put again, under the key of their latest sweep.
-    returned: BTreeSet<Name>,
+    pub(super) returned: BTreeSet<Name>,
     /// By sweep, what it gave up: names with the sweep before, which tells the key.
     pub(super) undeleted: BTreeMap<u64, Vec<(Name, Option<u64>)>>,
     pub(super) pins: BTreeMap<PinId, Pin>,
     /// Forgotten snapshots that a pin or an open session's parent still needs.
     pub(super) retired: BTreeMap<SnapshotId, Visible>,
-    replaced: BTreeMap<PackId, Vec<Replaced>>,
+    pub(super) replaced: BTreeMap<PackId, Vec<Replaced>>,
     /// Packs that compactions made, and whether all that they hold was vouched for.
-    compacted: BTreeMap<PackId, bool>,
+    pub(super) compacted: BTreeMap<PackId, bool>,
 }
 
 /// The change that a valid operation of collection makes.

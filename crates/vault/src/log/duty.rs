@@ -159,6 +159,13 @@ impl State {
         Error::new(kind, format!("this session is closed: {why}"))
     }
 
+    /// Whether a name is condemned and the session has not kept it since.
+    pub fn was_condemned_unkept(&self, session: SessionId, name: &Name) -> bool {
+        let kept = self.open_session(session).ok().and_then(|open| open.kept.get(name).copied());
+        let condemned = self.condemned().get(name);
+        condemned.is_some_and(|condemned| kept.is_none_or(|kept| kept < *condemned))
+    }
+
     /// Whether something was condemned that the session has not answered yet.
     pub fn awaits_answer(&self, session: SessionId) -> bool {
         let answered = self.open_session(session).ok().map(|open| open.answered);

@@ -6,6 +6,7 @@
 //! entry bytes -> Envelope -> Op (with a Statement inside) -> State::judge -> Change -> new State
 //! ```
 
+pub mod checkpoint;
 pub mod client;
 pub mod collection;
 pub mod config;
@@ -23,7 +24,7 @@ pub mod state;
 pub mod statement;
 
 pub use client::{Signer, append, append_here, birth, catch_up};
-pub use config::{ChunkerProfile, Config};
+pub use config::{ChunkerProfile, Config, LockSettings};
 pub use entry::{Entry, Envelope};
 pub use fold::{Folded, OpKind, Reason};
 pub use op::Op;

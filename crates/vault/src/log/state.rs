@@ -153,6 +153,11 @@ impl State {
         &self.file
     }
 
+    /// Whether two states say the same in everything, to the last hidden field: both came from the same entries.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+
     /// The number of the next entry.
     pub fn next(&self) -> u64 {
         self.next
@@ -213,6 +218,16 @@ impl State {
             Standing::Removed => Some((SlotId(*subject), *serial, None)),
             Standing::Holder(_) => None,
         })
+    }
+
+    /// The serial of the latest statement on each slot and holder.
+    pub fn key_serials(&self) -> impl Iterator<Item = (Subject, u64)> {
+        self.subjects.iter().map(|(subject, (serial, _))| (*subject, *serial))
+    }
+
+    /// The serial of the latest statement on this slot or holder; 0 if there is none.
+    pub fn key_serial(&self, subject: &Subject) -> u64 {
+        self.subjects.get(subject).map_or(0, |(serial, _)| *serial)
     }
 
     /// Whether `writer`'s key stands: the owner's, or certified and not removed.

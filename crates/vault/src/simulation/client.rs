@@ -8,6 +8,7 @@ use super::world::{Files, World};
 use super::writer::Journal;
 use crate::collect::{Options, Progress, Watch};
 use crate::id::{PinId, SnapshotId, Timestamp};
+use crate::keys::Unlock;
 use crate::log::collection::PIN_MICROS_MAX;
 use crate::log::{Op, Signer};
 use crate::replica::Replica;
@@ -135,10 +136,12 @@ impl Client {
         let held = self.vaults[place].take().filter(|_| !reopens);
         let mut vault = match held {
             Some(vault) => vault,
-            None => {
-                open(&self.views[place].0, if self.task == Task::Collect { "keeper" } else { "owner" })
-                    .await?
+            // Compactions happen on both replicas, where both can be opened.
+            None if self.task == Task::Collect => {
+                let stores = [place, 1 - place].map(|place| &self.views[place].0);
+                open_both(stores, "keeper").await?
             }
+            None => open(&self.views[place].0, "owner").await?,
         };
         vault.refresh().await?;
         let done = match self.task {
@@ -209,6 +212,13 @@ impl Client {
         let clock = move || Timestamp(world + offset);
         sync(&source, &mut target, &siblings, &clock, &SyncProgress::default()).await.map(drop)
     }
+}
+
+/// The vault on both replicas, or on the first one if the other one cannot be opened.
+async fn open_both(stores: [&Store; 2], word: &str) -> Result<Vault> {
+    let mut replicas = vec![Replica::open(stores[0].clone()).await?];
+    replicas.extend(Replica::open(stores[1].clone()).await.ok());
+    Vault::open_all(replicas, &Unlock::Passphrase(word), None).await
 }
 
 /// Fresh lines to both replicas.

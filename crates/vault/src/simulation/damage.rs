@@ -17,8 +17,7 @@ use crate::store::draw::Draw;
 use crate::store::{Memory, Store};
 use crate::sync::mend;
 
-/// What was ever damaged on a replica, by key, and what it was. Such an object may be missing until the end: a repair that dies, or
-/// whose DELETE lands late, leaves it so, and the sibling still has it.
+/// What is damaged on a replica, by key, and what it was before. Once it is whole again it must stay so.
 #[derive(Default)]
 pub(super) struct Damaged(RefCell<BTreeMap<String, Bytes>>);
 
@@ -56,13 +55,15 @@ impl Damaged {
     pub(super) fn lift(&self, store: &Store) -> Vec<(String, Option<Bytes>)> {
         let memory = inside(store);
         let mut lifted = Vec::new();
-        for (key, whole) in self.0.borrow().iter() {
+        self.0.borrow_mut().retain(|key, whole| {
             let found = memory.remove(key);
             memory.set(key, whole.clone());
-            if found.as_ref() != Some(whole) {
+            let is_damaged = found.as_ref() != Some(whole);
+            if is_damaged {
                 lifted.push((key.clone(), found));
             }
-        }
+            is_damaged
+        });
         lifted
     }
 

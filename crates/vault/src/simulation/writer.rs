@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::client::{Client, DAY, HOUR};
 use crate::entry::{Extents, Node};
 use crate::id::{PackId, SegmentId, SessionId, SourceId};
-use crate::log::Signer;
-use crate::name::Name;
+use crate::log::{Signer, State};
+use crate::name::{Area, Name};
 use crate::pack::{FinishedPack, PackContents, PackEnds, PackKind};
 use crate::resume::{self, Checkpoint, PackMark, Place, Shelf};
 use crate::sample::{Nodes, contents, entry, pack};
@@ -79,8 +79,10 @@ impl Client {
         self.world.wait(&self.draw, DAY).await;
         if self.draw.below(2) == 0 {
             let signer = Signer { key: &ring.signing, time: self.now() };
-            let relies = |name: &Name| need.contains_key(&name.id) || segments.contains(&name.id);
-            begun.session.attend(vault.replica_mut(), signer, relies).await?;
+            // Any segment may be the one that speaks of a pack that is needed.
+            let relies = |name: &&Name| name.area == Area::Index || need.contains_key(&name.id);
+            let relied = |state: &State| state.condemned().keys().filter(relies).copied().collect();
+            begun.session.attend(vault.replica_mut(), signer, relied).await?;
             self.world.wait(&self.draw, DAY).await;
         }
         let mut contents = contents(tree, need.into_iter().collect(), self.now());

@@ -101,6 +101,15 @@ impl Backend {
         }
     }
 
+    pub(super) async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
+        match self {
+            Self::Local(local) => local.replace(path, bytes).await,
+            Self::Remote(remote) => remote.replace(path, bytes).await,
+            Self::Memory(memory) => memory.replace(path, &bytes),
+            Self::Faulty(faults) => Box::pin(faults.replace(path, bytes)).await,
+        }
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<()> {
         match self {
             Self::Local(local) => local.delete(path).await,

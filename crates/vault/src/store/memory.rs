@@ -90,6 +90,15 @@ impl Memory {
         Ok(Creation::New)
     }
 
+    pub(super) fn replace(&self, path: &str, bytes: &Bytes) -> Result<()> {
+        let mut held = self.held();
+        if !held.has_room(bytes.len() as u64) {
+            return Err(Error::new(Kind::Full, format!("replace {path}: no room")));
+        }
+        held.objects.insert(path.to_owned(), Bytes::copy_from_slice(bytes));
+        Ok(())
+    }
+
     pub(super) fn delete(&self, path: &str) {
         self.remove(path);
     }

@@ -44,7 +44,7 @@ pub use probe::Capabilities;
 pub use usage::Usage;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::Timestamp;
+use crate::id::{ClientId, Timestamp};
 use address::Place;
 use backend::{Backend, Trust};
 use budget::Budget;
@@ -69,6 +69,7 @@ struct Inner {
     budget: Option<Budget>,
     meter: Meter,
     trust: AtomicU8,
+    client: Option<ClientId>,
 }
 
 /// What became of a creation.
@@ -138,6 +139,7 @@ impl Store {
             budget: options.bandwidth_bytes_per_second.map(Budget::new),
             meter: Meter::default(),
             trust: AtomicU8::new(Trust::Unknown as u8),
+            client: options.client,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -273,6 +275,29 @@ impl Store {
         }
     }
 
+    /// Makes the object these bytes, whatever stood there before, in one write: there is no moment at which nothing is
+    /// there. For objects that are named by their hash, whose bytes were held against it: of several at once all write the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
+        name::check(path)?;
+        check_len("replace", path, bytes.len() as u64)?;
+        let mut attempts = self.inner.retry.attempts();
+        loop {
+            self.pay(bytes.len()).await;
+            self.inner.meter.one(Count::Write);
+            match self.inner.backend.replace(path, bytes.clone()).await {
+                Ok(()) => {
+                    self.inner.meter.add(Count::BytesWritten, bytes.len() as u64);
+                    return Ok(());
+                }
+                Err(error) => self.pause(&mut attempts, error).await?,
+            }
+        }
+    }
+
     /// Deletes the object; that it is absent already is success.
     pub async fn delete(&self, path: &str) -> Result<()> {
         name::check(path)?;
@@ -315,6 +340,16 @@ impl Store {
     pub fn assume(&self, capabilities: Capabilities) {
         let trust = if capabilities.create_if_absent { Trust::Atomic } else { Trust::Never };
         self.inner.trust.store(trust as u8, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is known against create-if-absent here: no probe has found it missing.
+    pub fn creates_if_absent(&self) -> bool {
+        self.trust() != Trust::Never
+    }
+
+    /// The client that writes here, if it was named when the store was opened.
+    pub fn client(&self) -> Option<ClientId> {
+        self.inner.client
     }
 
     fn trust(&self) -> Trust {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::id::ClientId;
+
 /// Everything that opening a store needs beside the address. Nothing in this crate reads the environment: the
 /// caller takes a snapshot of it and hands it in.
 #[derive(Clone, Default)]
@@ -18,6 +20,8 @@ pub struct StoreOptions {
     pub retry: RetryPolicy,
     /// Seeds the jitter of the pauses; two runs with different seeds do not knock at the same moments.
     pub seed: u64,
+    /// Who writes, for vaults that only one client may write to; without it such a vault can only be read.
+    pub client: Option<ClientId>,
 }
 
 /// How long an answer may take before the request counts as unanswered.

@@ -5,8 +5,8 @@
 //! target stays so. Rules: `docs/format/log.md` section 4.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ObjectId, PackId, SegmentId, SessionId, SnapshotId, SourceId, Timestamp};
@@ -39,6 +39,8 @@ pub struct SyncProgress {
     pub snapshots: AtomicU64,
     /// What is worked on.
     pub current: Mutex<String>,
+    /// Set from outside to stop after what is being brought.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What bringing a replica level came to.
@@ -68,7 +70,7 @@ pub struct Failed {
 ///
 /// # Errors
 /// What stops it as a whole, such as a store that does not answer. Single snapshots that cannot be brought are in the
-/// result.
+/// result. Stopped by [`SyncProgress::stop`], what was brought until then is.
 pub async fn sync(
     from: &Replica,
     to: &mut Replica,
@@ -99,13 +101,13 @@ pub async fn sync(
     let certifies =
         |item: &&Carried| matches!(item.said.body, Body::Key { presence: KeyPresence::Certificate(_), .. });
     let replaces = |item: &&Carried| matches!(item.said.body, Body::Replaces(_));
-    for item in carried.iter().filter(certifies) {
-        courier.bring(item).await?;
-    }
-    for item in carried.iter().filter(replaces) {
-        courier.bring(item).await?;
-    }
-    for item in carried.iter().filter(|item| !certifies(item) && !replaces(item)) {
+    let rest = |item: &&Carried| !certifies(item) && !replaces(item);
+    let carried = || carried.iter();
+    let items = carried().filter(certifies).chain(carried().filter(replaces)).chain(carried().filter(rest));
+    for item in items {
+        if progress.stop.load(Ordering::Relaxed) {
+            break;
+        }
         courier.bring(item).await?;
     }
     courier.leave().await?;

@@ -2,7 +2,7 @@
 
 use super::{Vault, keys};
 use crate::error::{Error, Kind, Result};
-use crate::id::{ReplicaId, Timestamp, VaultId};
+use crate::id::{ClientId, ReplicaId, Timestamp, VaultId};
 use crate::keys::KeyRing;
 use crate::keys::slot::Lock;
 use crate::log::client::Birth;
@@ -49,7 +49,8 @@ impl Vault {
     /// the others are removed again.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] when there is a vault already at one of them.
+    /// [`Kind::Conflict`] when there is a vault already at one of them; [`Kind::Input`] when one lacks create-if-absent and the
+    /// client has no name.
     pub async fn create_on(places: Vec<Place<'_>>, mut options: CreateOptions<'_>) -> Result<Vec<Replica>> {
         let ring = KeyRing::create(VaultId(random()));
         let file = VaultFile::new(ring.vault, ring.signing.verify_key());
@@ -58,6 +59,9 @@ impl Vault {
         if places.len() > 1 {
             options.config.replicas = births.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
             options.config.replicas.sort_unstable();
+        }
+        if let Some(writer) = writer_needed(places.iter().map(|place| &place.store))? {
+            options.config.single_writer = Some(writer);
         }
         let mut replicas = Vec::new();
         for place in places {
@@ -77,6 +81,20 @@ impl Vault {
     }
 }
 
+/// The client that alone may write from now on, if one of these stores was found to lack create-if-absent.
+///
+/// # Errors
+/// [`Kind::Input`] if the one who opened such a store has no name.
+pub(super) fn writer_needed<'a>(stores: impl IntoIterator<Item = &'a Store>) -> Result<Option<ClientId>> {
+    let Some(store) = stores.into_iter().find(|store| !store.creates_if_absent()) else { return Ok(None) };
+    let unnamed = || {
+        let message =
+            format!("{} needs one client that alone writes, and this one has no name", store.address());
+        Error::new(Kind::Input, message)
+    };
+    store.client().map(Some).ok_or_else(unnamed)
+}
+
 async fn furnish(
     replicas: &mut [Replica],
     births: &[(ReplicaId, &str)],
@@ -91,7 +109,7 @@ async fn furnish(
     }
     for (label, lock) in options.ways_in {
         let new = keys::NewHolder { ring, label, lock };
-        let (_, outcomes) = keys::add_slot(replicas, ring, new, options.now).await?;
+        let (_, outcomes) = keys::add_slot(replicas, ring, new, (options.now, &|_| Ok(()))).await?;
         outcomes.into_iter().collect::<Result<()>>()?;
     }
     Ok(())

@@ -36,8 +36,8 @@ impl Vault {
     /// is.
     pub async fn open_all(replicas: Vec<Replica>, unlock: &Unlock<'_>, cache: Option<&Path>) -> Result<Self> {
         must_be_siblings(&replicas)?;
-        let (ring, opened_slot, problems) = unlock_ring(&replicas, unlock).await?;
-        let parts = Parts { ring: Arc::new(ring), opened_slot, problems, cache };
+        let (ring, opened, problems) = unlock_ring(&replicas, unlock).await?;
+        let parts = Parts { ring: Arc::new(ring), opened, problems, cache };
         Self::assemble(replicas, parts).await
     }
 
@@ -48,12 +48,12 @@ impl Vault {
     pub async fn alone(&self, place: usize) -> Result<Self> {
         let cache = self.cache.as_deref();
         let ring = Arc::clone(&self.ring);
-        let parts = Parts { ring, opened_slot: self.opened_slot, problems: Vec::new(), cache };
+        let parts = Parts { ring, opened: self.opened, problems: Vec::new(), cache };
         Self::assemble(vec![self.replicas[place].clone()], parts).await
     }
 
     async fn assemble(replicas: Vec<Replica>, parts: Parts<'_>) -> Result<Self> {
-        let Parts { ring, opened_slot, mut problems, cache } = parts;
+        let Parts { ring, opened, mut problems, cache } = parts;
         let siblings = Siblings::new(replicas.iter().map(|replica| replica.objects().clone()));
         let mut index = open_index(&ring, cache)?;
         problems.extend(update_index(&replicas, &siblings, &ring, &mut index).await?);
@@ -62,7 +62,7 @@ impl Vault {
             siblings,
             ring,
             index: Arc::new(index),
-            opened_slot,
+            opened,
             problems,
             lagging: Vec::new(),
             cache: cache.map(Path::to_path_buf),
@@ -70,9 +70,16 @@ impl Vault {
     }
 }
 
+/// The slot that opened a handle, and the serial of the statement by which it counted then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OpenedSlot {
+    pub(super) slot: SlotId,
+    pub(super) serial: u64,
+}
+
 struct Parts<'a> {
     ring: Arc<KeyRing>,
-    opened_slot: SlotId,
+    opened: OpenedSlot,
     problems: Vec<Problem>,
     cache: Option<&'a Path>,
 }
@@ -106,8 +113,9 @@ pub(super) fn open_index(ring: &KeyRing, cache: Option<&Path>) -> Result<Index> 
     }
 }
 
-/// The slots that count: of each the object that the latest statement names, on whichever replica that stands.
-fn slots(replicas: &[Replica]) -> BTreeMap<SlotId, ObjectId> {
+/// The slots that count: of each the object that the latest statement names, on whichever replica that stands, and that
+/// statement's serial.
+pub(super) fn slots(replicas: &[Replica]) -> BTreeMap<SlotId, (u64, ObjectId)> {
     let mut latest: BTreeMap<SlotId, (u64, Option<ObjectId>)> = BTreeMap::new();
     for replica in replicas {
         for (slot, serial, object) in replica.state().slot_statements() {
@@ -117,13 +125,16 @@ fn slots(replicas: &[Replica]) -> BTreeMap<SlotId, ObjectId> {
             }
         }
     }
-    latest.into_iter().filter_map(|(slot, (_, object))| Some((slot, object?))).collect()
+    latest.into_iter().filter_map(|(slot, (serial, object))| Some((slot, (serial, object?)))).collect()
 }
 
 /// The ring that `unlock` opens, and the slots that could not be read.
-async fn unlock_ring(replicas: &[Replica], unlock: &Unlock<'_>) -> Result<(KeyRing, SlotId, Vec<Problem>)> {
+async fn unlock_ring(
+    replicas: &[Replica],
+    unlock: &Unlock<'_>,
+) -> Result<(KeyRing, OpenedSlot, Vec<Problem>)> {
     let mut problems = Vec::new();
-    for (slot, object) in slots(replicas) {
+    for (slot, (serial, object)) in slots(replicas) {
         let path = key_path(&object);
         let opened = match read_key(replicas, &path, &object).await {
             Ok(bytes) => open_slot(&bytes, unlock, replicas[0].file()),
@@ -131,7 +142,7 @@ async fn unlock_ring(replicas: &[Replica], unlock: &Unlock<'_>) -> Result<(KeyRi
             Err(error) => Err(error),
         };
         match opened {
-            Ok(Some(ring)) => return Ok((ring, slot, problems)),
+            Ok(Some(ring)) => return Ok((ring, OpenedSlot { slot, serial }, problems)),
             Ok(None) => {}
             Err(error) => problems.push(Problem { object: path, what: chain(&error) }),
         }
@@ -144,7 +155,7 @@ async fn unlock_ring(replicas: &[Replica], unlock: &Unlock<'_>) -> Result<(KeyRi
     Err(error)
 }
 
-async fn read_key(replicas: &[Replica], path: &str, object: &ObjectId) -> Result<bytes::Bytes> {
+pub(super) async fn read_key(replicas: &[Replica], path: &str, object: &ObjectId) -> Result<bytes::Bytes> {
     let mut failures = Failures::default();
     for replica in replicas {
         match read_hashed(replica.store(), path, object).await {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
+use shudao_vault::log::checkpoint::checkpoint_path;
 use shudao_vault::log::{Reason, Visible};
 use shudao_vault::name::Name;
 use shudao_vault::needed::read_list;
@@ -69,7 +70,16 @@ pub(crate) async fn check_objects(replica: &Replica, report: &mut CheckReport) -
 /// Entries without effect, and entries that a listing shows beyond a gap. That the chain holds is known: the replica would
 /// not have opened otherwise.
 async fn check_log(replica: &Replica, report: &mut CheckReport) {
-    for void in replica.void_entries() {
+    let whole;
+    let read = match replica.checkpointed() {
+        0 => replica,
+        // Nobody's word is taken for what the log says.
+        _ => {
+            whole = reread(replica, report).await;
+            whole.as_ref().unwrap_or(replica)
+        }
+    };
+    for void in read.void_entries() {
         let severity = match void.reason {
             Reason::Garbage(_) => Severity::Damage,
             Reason::Forbidden { .. } => Severity::Warning,
@@ -83,12 +93,46 @@ async fn check_log(replica: &Replica, report: &mut CheckReport) {
             severity,
         });
     }
-    let next = replica.state().next();
     let listed = replica.store().list("log/").await.unwrap_or_default();
-    let beyond = listed.iter().filter_map(|object| object.path.strip_prefix("log/")?.parse::<u64>().ok());
-    if let Some(later) = beyond.filter(|n| *n > next).min() {
+    let listed = listed.iter().filter_map(|object| object.path.strip_prefix("log/")?.parse::<u64>().ok());
+    let beyond: BTreeSet<u64> = listed.filter(|n| *n > replica.state().next()).collect();
+    // Others append while this looks, and so may a pin of the check itself: what a listing shows is no gap before the number
+    // itself was asked for.
+    for n in replica.state().next()..beyond.last().copied().unwrap_or_default() {
+        if beyond.contains(&n) || !matches!(replica.store().size(&log_path(n)).await, Ok(None)) {
+            continue;
+        }
+        let later = beyond.range(n..).next().copied().unwrap_or_default();
         let problem = format!("is missing, although log/{later} is there");
-        report.findings.push(damage(log_path(next), problem, "nothing that was logged after it is visible"));
+        report.findings.push(damage(log_path(n), problem, "nothing that was logged after it is visible"));
+        break;
+    }
+}
+
+/// The replica with every entry of its log read, held against what was taken from a checkpoint.
+async fn reread(replica: &Replica, report: &mut CheckReport) -> Option<Replica> {
+    let finding = |problem: String, consequence: &str| {
+        let object = checkpoint_path(replica.checkpointed().saturating_sub(1));
+        damage(object, problem, consequence)
+    };
+    match Replica::open_from_birth(replica.store().clone()).await {
+        Ok(whole) => {
+            // Whatever was appended meanwhile, both have the older one's entries.
+            if whole.state().next() == replica.state().next() && !whole.state().says_the_same(replica.state())
+            {
+                let problem = "it is signed by the owner and says something else than the log".to_owned();
+                report.findings.push(finding(
+                    problem,
+                    "delete it: clients that open the vault by it see what is not so",
+                ));
+            }
+            Some(whole)
+        }
+        Err(error) => {
+            let problem = format!("entries below it cannot be read: {}", chain(&error));
+            report.findings.push(finding(problem, "without this checkpoint the replica could not be opened"));
+            None
+        }
     }
 }
 

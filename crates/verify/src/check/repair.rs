@@ -28,9 +28,10 @@ pub async fn repair(replica: &Replica, siblings: &Siblings, findings: &[CheckFin
     let mut repairs = Vec::new();
     for object in objects {
         let outcome = match (Name::of_key(object), key_of(object)) {
+            (None, None) => continue,
+            _ if replica.must_be_writer().is_err() => replica.must_be_writer(),
             (Some((name, _)), _) => mend(&name, siblings, replica.objects()).await,
             (None, Some(id)) => mend_key(object, &id, siblings, replica.store()).await,
-            (None, None) => continue,
         };
         repairs.push(Repair { object: object.clone(), outcome });
     }

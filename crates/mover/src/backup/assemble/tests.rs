@@ -7,7 +7,7 @@ use shudao_vault::frame::Compression;
 use shudao_vault::id::{Digest, VaultId};
 use shudao_vault::index::Index;
 use shudao_vault::keys::KeyRing;
-use shudao_vault::reader::Reliance;
+use shudao_vault::reliance::Reliance;
 
 use super::*;
 use crate::ingest::IngestContext;
@@ -18,6 +18,8 @@ fn ingest(ring: &KeyRing) -> Ingest {
         ring: Arc::new(ring.clone()),
         index: Arc::new(Index::in_memory(ring.vault)),
         reliance: Reliance::new(Vec::new(), Vec::new()),
+        presence: None,
+        shares: crate::budget::usual(),
         compression: Compression::Fast,
         pack_bytes_target: 1 << 20,
         dry_run: true,

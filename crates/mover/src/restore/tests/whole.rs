@@ -131,7 +131,7 @@ async fn a_lost_segment_costs_nothing() {
     let place = bench.vault.reader().places(content, &digest).unwrap()[0];
     let (state, trusted) = (bench.vault.replica().state(), bench.vault.trusted_writers());
     assert!(
-        !shudao_vault::reader::may_rely_on(&place, state, &trusted),
+        !shudao_vault::reliance::may_rely_on(&place, state, &trusted),
         "a directory is not signed: nobody deduplicates against what only it says"
     );
 }

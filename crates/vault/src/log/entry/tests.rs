@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{ClientId, KeyId, ObjectId, SessionId, SourceId};
-use crate::log::config::{ChunkerProfile, Config, Feature, Operation};
+use crate::log::config::{ChunkerProfile, Config, Feature, LockSettings, Operation};
 use crate::log::statement::{Body, CommitStatement, KeyPresence, Reading, SignedStatement, Statement};
+use crate::store::lock::LockMode;
 use crate::suite::Secret;
 
 const VAULT: VaultId = VaultId([3; 16]);
@@ -41,16 +42,25 @@ fn configs() -> impl Strategy<Value = Config> {
         vec((operation, "\\PC{0,16}").prop_map(|(operation, name)| Feature { operation, name }), 0..3);
     let replicas = btree_map(any::<[u8; 16]>().prop_map(ReplicaId), "\\PC{0,60}", 0..3);
     let client = option::of(any::<[u8; 16]>().prop_map(ClientId));
-    (features, any::<bool>(), profiles(), "\\PC{0,99}", replicas, client).prop_map(
-        |(features, trust_writers, profiles, retention, replicas, single_writer)| Config {
+    let locks = btree_map(any::<[u8; 16]>().prop_map(ReplicaId), lock_settings(), 0..3);
+    (features, any::<bool>(), profiles(), "\\PC{0,99}", replicas, client, locks).prop_map(
+        |(features, trust_writers, profiles, retention, replicas, single_writer, locks)| Config {
             features,
             trust_writers,
             profiles,
             retention,
             replicas: replicas.into_iter().collect(),
             single_writer,
+            locks: locks.into_iter().collect(),
         },
     )
+}
+
+fn lock_settings() -> impl Strategy<Value = LockSettings> {
+    let mode = prop_oneof![Just(LockMode::Governance), Just(LockMode::Compliance)];
+    (mode, 1..=36_500_u32, 1..=366_u32, any::<i64>()).prop_map(|(mode, keep_days, generation_days, since)| {
+        LockSettings { mode, keep_days, generation_days, since: Timestamp(since) }
+    })
 }
 
 fn bodies() -> impl Strategy<Value = Body> {

@@ -42,13 +42,14 @@ struct Past {
 #[derive(Clone)]
 pub(super) enum Change {
     Create { path: String, bytes: Bytes, trust: Trust, condition: Condition },
+    Replace { path: String, bytes: Bytes },
     Delete { path: String },
 }
 
 impl Change {
     pub(super) fn path(&self) -> &str {
         match self {
-            Self::Create { path, .. } | Self::Delete { path } => path,
+            Self::Create { path, .. } | Self::Replace { path, .. } | Self::Delete { path } => path,
         }
     }
 }
@@ -89,6 +90,12 @@ impl Site {
             Change::Delete { path } => {
                 let before = backend.size(&path).await?;
                 backend.delete(&path).await?;
+                self.changed(path, before);
+                return Ok(Creation::New);
+            }
+            Change::Replace { path, bytes } => {
+                let before = backend.size(&path).await?;
+                backend.replace(&path, bytes).await?;
                 self.changed(path, before);
                 return Ok(Creation::New);
             }

@@ -117,6 +117,11 @@ impl Faults {
         self.change(Request::Create, Change::Create { path: path.to_owned(), bytes, trust, condition }).await
     }
 
+    pub(in crate::store) async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let change = Change::Replace { path: path.to_owned(), bytes };
+        self.change(Request::Create, change).await.map(|_| ())
+    }
+
     pub(in crate::store) async fn delete(&self, path: &str) -> Result<()> {
         self.change(Request::Delete, Change::Delete { path: path.to_owned() }).await.map(|_| ())
     }

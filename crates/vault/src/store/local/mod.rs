@@ -73,6 +73,11 @@ impl Local {
         self.run(path, bytes.len() as u64, move |files| files.create(&owned, &bytes)).await
     }
 
+    pub(super) async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let owned = path.to_owned();
+        self.run(path, bytes.len() as u64, move |files| files.replace(&owned, &bytes)).await
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<()> {
         let owned = path.to_owned();
         self.run(path, 0, move |files| files.delete(&owned)).await
@@ -199,6 +204,10 @@ impl Files {
 
     fn create(&self, path: &str, bytes: &[u8]) -> Result<Creation> {
         self.writing.create(&self.root, path, bytes)
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.writing.replace(&self.root, path, bytes)
     }
 
     fn delete(&self, path: &str) -> Result<()> {

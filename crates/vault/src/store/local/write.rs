@@ -1,10 +1,11 @@
-//! How an object comes to stand in a directory: whole, durable, and never over another one.
+//! How an object comes to stand in a directory: whole, durable, and over another one only to mend it.
 //!
 //! ```text
 //! 1  the name is taken?  sync its directory, answer Exists
 //! 2  tmp/<pid>-<n>       created exclusively, written, fsync
 //! 3  directories         made where missing; each one synced into its parent once per store
 //! 4  renameat2 NOREPLACE (or link and unlink)    taken meanwhile: sync its directory, answer Exists
+//!    rename                                      when an object that is damaged is replaced by a whole copy
 //! 5  the directory       fsync, answer New
 //! ```
 //!
@@ -74,6 +75,17 @@ impl Writing {
         };
         sync_directory(directory).map_err(|error| unsynced(path, error))?;
         Ok(creation)
+    }
+
+    /// Makes `path` these bytes, whatever file was there: the rename takes its place in one step.
+    pub(super) fn replace(&self, root: &Path, path: &str, bytes: &[u8]) -> Result<()> {
+        let target = root.join(path);
+        let directory = target.parent().unwrap_or(root);
+        is_taken(&target, path)?;
+        let temporary = self.write_temporary(root, path, bytes)?;
+        self.make_directory(root, directory, path)?;
+        std::fs::rename(&temporary.path, &target).map_err(|error| failed("replace", path, error))?;
+        sync_directory(directory).map_err(|error| unsynced(path, error))
     }
 
     /// Makes an object that another process may have placed a moment ago as durable as one of ours.

@@ -69,6 +69,12 @@ impl Generations {
         Timestamp(now.0.saturating_add(self.length_us - passed))
     }
 
+    /// Whether a lock that ends at `until` holds, at `now`, for the kept time at least: so it does as long as a pass is made in
+    /// each generation.
+    pub fn is_kept(&self, until: Timestamp, now: Timestamp) -> bool {
+        until.0.saturating_sub(now.0) >= self.keep_us
+    }
+
     /// The pass at `now` over the objects that are still needed.
     pub fn plan(&self, needed: impl IntoIterator<Item = Locked>, now: Timestamp) -> ExtensionPlan {
         let until = self.until(now);
@@ -163,7 +169,8 @@ mod tests {
                     prop_assert!(plan.until > until);
                     (until, next_pass) = (plan.until, plan.next_pass);
                 }
-                prop_assert!(until.0 - now.0 >= generations.keep_us);
+                prop_assert!(generations.is_kept(until, now));
+                prop_assert!(!generations.is_kept(Timestamp(now.0 + generations.keep_us - 1), now));
                 prop_assert!(until.0 - now.0 <= generations.keep_us + generations.length_us);
             }
         }

@@ -147,6 +147,13 @@ impl Remote {
         }
     }
 
+    /// Writes without a condition: a plain upload takes the place of what is there, whole.
+    pub(super) async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let deadline = self.timeouts.deadline(bytes.len() as u64);
+        let written = self.within(deadline, "replace", path, self.operator.write(path, bytes)).await?;
+        written.map(drop).map_err(|error| self.failed("replace", path, &error))
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<()> {
         match self.answered("delete", path, self.operator.delete(path)).await {
             Err(error) if error.kind() == Kind::Missing => Ok(()),
