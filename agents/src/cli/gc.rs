@@ -106,7 +106,7 @@ async fn collect(
     progress: &Progress,
 ) -> Result<(CollectSummary, Option<LockLine>)> {
     let waste_percent = Options::DEFAULT.waste_percent.filter(|_| !args.no_compact);
-    let options = Options { grace_micros: args.grace, waste_percent };
+    let options = Options { grace_micros: args.grace, dead_micros: args.grace, waste_percent };
     if args.yes {
         let show = |plan: &CollectPlan| show_plan(ctx, plan);
         let done = engine::collect(ctx, vault, place, &options, progress, &show).await?;

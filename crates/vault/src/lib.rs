@@ -45,6 +45,8 @@ pub mod replicas;
 pub mod resume;
 pub mod retention;
 pub mod roots;
+#[cfg(test)]
+mod sample;
 pub mod segment;
 pub mod session;
 #[cfg(test)]

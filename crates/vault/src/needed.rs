@@ -21,8 +21,6 @@ const READS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub struct NeedReader {
     evidence: Evidence,
-    #[cfg(test)]
-    before: Option<Needed>,
 }
 
 impl NeedReader {
@@ -31,21 +29,7 @@ impl NeedReader {
     /// # Errors
     /// The store's. What is missing or damaged is no error: it is in [`Needed::unread`].
     pub async fn needed(&mut self, replica: &Replica, now: Timestamp) -> Result<Needed> {
-        self.needed_of(replica, replica.state(), now).await
-    }
-
-    /// The same of another state of that replica.
-    pub(crate) async fn needed_of(
-        &mut self,
-        replica: &Replica,
-        state: &State,
-        now: Timestamp,
-    ) -> Result<Needed> {
-        // A mutant decides on what it read before.
-        #[cfg(test)]
-        if let Some(before) = self.before.clone().filter(|_| !state.rules.losers_decide_again) {
-            return Ok(before);
-        }
+        let state = replica.state();
         let wanted = state.wanted_lists(now);
         self.evidence.lists.retain(|id, _| wanted.contains(id));
         let unknown = wanted.iter().filter(|id| !self.evidence.lists.contains_key(*id)).copied();
@@ -59,10 +43,7 @@ impl NeedReader {
         }
         drop(reads);
         self.read_segments(replica).await?;
-        let needed = Needed::of(state, &self.evidence, now);
-        #[cfg(test)]
-        self.before.replace(needed.clone());
-        Ok(needed)
+        Ok(Needed::of(state, &self.evidence, now))
     }
 
     /// What was read.

@@ -154,15 +154,16 @@ impl Held {
 mod tests {
     use super::*;
     use crate::collect::Options;
-    use crate::collect::sample::{World, files, open};
+    use crate::collect::sample::{World, files};
     use crate::keys::Role;
     use crate::keys::slot::Lock;
     use crate::name::Name;
+    use crate::sample::open;
     use crate::store::faults::{Fault, Plan, Request};
     use crate::store::{RetryPolicy, StoreOptions};
     use crate::suite::KdfCost;
 
-    const COLLECT: Options = Options { grace_micros: 0, waste_percent: None };
+    const COLLECT: Options = Options { grace_micros: 0, dead_micros: 0, waste_percent: None };
 
     /// The pins that stand.
     fn standing(world: &World) -> Vec<(PinId, Timestamp)> {
@@ -224,7 +225,7 @@ mod tests {
         let id = world.back_up(&files(&[("a", &[1])])).await;
         let lock = Lock::Passphrase("writer", KdfCost::new(8, 1, 1).unwrap());
         world.owner.add_key(Role::Writer, "writer", lock, &[], world.now()).await.unwrap();
-        let writer = open(&world.store, "writer").await;
+        let writer = open(&world.store, "writer").await.unwrap();
         let before = writer.replica().state().next();
         let pins = Pins::on(&writer, vec![id], world.now()).await;
         let kinds: Vec<Kind> = pins.unprotected().map(|(_, error)| error.kind()).collect();
@@ -242,7 +243,7 @@ mod tests {
         let options = StoreOptions { retry: once, ..StoreOptions::default() };
         for (fault, is_protected) in [(Fault::LostRequest, false), (Fault::LostAnswer, true)] {
             let (view, faults) = world.store.with_faults(Plan::default(), &options);
-            let reader = open(&view, "owner").await;
+            let reader = open(&view, "owner").await.unwrap();
             faults.set_plan(Plan::default().with(Request::Create, fault, 1000));
             let pins = Pins::on(&reader, vec![id], world.now()).await;
             assert_eq!(pins.unprotected().count() == 0, is_protected, "{fault:?}");

@@ -15,8 +15,9 @@ use crate::id::{
 use crate::keys::KeyRing;
 use crate::lock_pass::{Locking, prove};
 use crate::log::duty::Hindrances;
+use crate::log::rules::Rule;
 use crate::log::{self, Body, CommitStatement, Op, Signer, State, Statement, Visible};
-use crate::name::Name;
+use crate::name::{Area, Name};
 use crate::need::{NeedBase, NeedList};
 use crate::needed::read_list;
 use crate::objects::Objects;
@@ -236,7 +237,7 @@ impl Session {
         there: &BTreeSet<PackId>,
     ) -> Result<Vec<Name>> {
         let mut unknown = sealed.needs.difference(there).peekable();
-        if unknown.peek().is_none() {
+        if unknown.peek().is_none() || !Rule::CommitsLook.holds() {
             return Ok(Vec::new());
         }
         let is_visible = |parent: &SnapshotId| replica.state().visible().contains_key(parent);
@@ -371,6 +372,13 @@ impl Session {
                     let message = format!("commit: {name} was collected while this session was away");
                     return Err(Error::new(Kind::Conflict, message));
                 }
+            }
+            if !kept.is_empty() {
+                // A keep answers everything. Whoever sweeps then must leave the segments that speak of what is relied on, and
+                // which these are is not known here.
+                let known: BTreeSet<Name> = kept.iter().copied().collect();
+                let condemned = replica.state().condemned().keys();
+                kept.extend(condemned.filter(|name| name.area == Area::Index && !known.contains(name)));
             }
             // Locking takes time, in which the log may have gone on.
             if kept.is_empty() && locking.lock(replica, all(), signer.time).await? {

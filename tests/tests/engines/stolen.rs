@@ -40,7 +40,7 @@ impl Looted {
     /// Collects at `time` with so much grace.
     async fn collect(&mut self, time: Timestamp, grace_micros: i64) -> Outcome {
         let progress = Progress::default();
-        let options = Options { grace_micros, waste_percent: None };
+        let options = Options { grace_micros, dead_micros: grace_micros, waste_percent: None };
         let watch = Watch { clock: &|| time, progress: &progress, planned: &|_| Ok(()), stop: &|| Ok(()) };
         self.place.owner.collect(0, &options, watch).await.unwrap()
     }

@@ -161,7 +161,8 @@ async fn close(
     let to = replica.objects();
     let packs = lacking.iter().filter(|name| name.area == Area::Pack).copied();
     copy_all(packs.chain(shortfall.packs.iter().copied().map(Name::pack)), &others, to).await?;
-    for pack in &shortfall.mentioned {
+    // Alone there is nobody to copy from, and nothing here needs these.
+    for pack in shortfall.mentioned.iter().filter(|_| others.count() > 0) {
         match copy(&Name::pack(*pack), &others, to).await {
             Ok(_) => {}
             // Collected where the segment comes from; nothing of this snapshot is in it.
@@ -215,10 +216,11 @@ async fn bring_absent(
 
 /// What the snapshot relies on and this replica's log does not speak of. Nothing where it was level with all others.
 fn shortfall(shared: &Shared<'_>, replica: &Replica, closing: &Closing) -> Result<Shortfall, Error> {
-    let live = replica.state().segments_live();
+    // What is condemned may be swept before the commit, unless the commit names it.
+    let live = replica.state().segments_staying();
     let known: BTreeSet<&SegmentId> = live.iter().collect();
     if shared.segments.iter().all(|segment| known.contains(segment)) {
         return Ok(Shortfall::default());
     }
-    Shortfall::plan(&closing.sealed.needs, live, shared.index)
+    Shortfall::plan(&closing.sealed.needs, &live, shared.index)
 }

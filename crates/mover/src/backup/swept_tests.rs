@@ -12,7 +12,7 @@ use super::*;
 /// Collects on one store without grace and without compaction.
 async fn collect_all(store: &shudao_vault::store::Store) {
     let mut vault = open(store, "owner").await;
-    let options = collect::Options { grace_micros: 0, waste_percent: None };
+    let options = collect::Options { grace_micros: 0, dead_micros: 0, waste_percent: None };
     let progress = collect::Progress::default();
     let watch = collect::Watch {
         clock: &|| Timestamp(20),

@@ -13,7 +13,7 @@ use crate::store::{RetryPolicy, Store, StoreOptions};
 use crate::sync::{SyncProgress, sync};
 use crate::vault::{Place, Vault};
 
-const AT_ONCE: Options = Options { grace_micros: 0, ..Options::DEFAULT };
+const AT_ONCE: Options = Options { grace_micros: 0, dead_micros: 0, ..Options::DEFAULT };
 
 /// A vault of which a second replica shows the same, with waste in its packs; and the snapshot that stands.
 struct Spread {

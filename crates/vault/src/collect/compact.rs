@@ -15,6 +15,7 @@ use super::stock::{Stock, Stored};
 use crate::error::{Error, Kind, Result};
 use crate::id::{PackId, SegmentId, SessionId, SnapshotId, SourceId};
 use crate::lock_pass::prove;
+use crate::log::rules;
 use crate::log::statement::{Replacement, ReplacesStatement};
 use crate::log::{Body, LIST_ITEMS_MAX, Op, Signer, Statement};
 use crate::name::Name;
@@ -149,6 +150,7 @@ impl Collector<'_> {
         if let Some(segment) = batch.segments.end_segment()? {
             self.put_segment(segment, &mut batch).await?;
         }
+        rules::copied(batch.replaced.keys());
         self.replace(session, batch, reach, stock).await
     }
 

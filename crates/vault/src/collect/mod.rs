@@ -34,15 +34,21 @@ use crate::id::Timestamp;
 /// How a collection is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Microseconds between a condemn and its sweep, and without a sign of life before a session is taken for dead.
+    /// Microseconds between a condemn and its sweep.
     pub grace_micros: i64,
+    /// Microseconds without a sign of life after which a session is taken for dead.
+    pub dead_micros: i64,
     /// A pack is compacted when so much of its frames is waste, in percent; none compacts nothing.
     pub waste_percent: Option<u8>,
 }
 
 impl Options {
-    /// 72 hours of grace; packs of which a fifth is waste are compacted.
-    pub const DEFAULT: Self = Self { grace_micros: 72 * 3600 * 1_000_000, waste_percent: Some(20) };
+    /// 72 hours of grace, and without a sign of life; packs of which a fifth is waste are compacted.
+    pub const DEFAULT: Self = Self {
+        grace_micros: 72 * 3600 * 1_000_000,
+        dead_micros: 72 * 3600 * 1_000_000,
+        waste_percent: Some(20),
+    };
 }
 
 /// Tells the time. A collection is long, and its entries carry when they were made.

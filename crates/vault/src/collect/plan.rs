@@ -13,6 +13,7 @@ use crate::id::{PackId, SessionId, SnapshotId, Timestamp};
 use crate::index::PackUsage;
 use crate::log::State;
 use crate::log::duty::Needed;
+use crate::log::rules::Rule;
 use crate::log::state::{Session, SessionState};
 use crate::name::Name;
 
@@ -73,7 +74,7 @@ pub struct Wasteful {
 pub struct Plan {
     /// Snapshots whose needs cannot be read. While there are any nothing is called unneeded.
     pub blocked_by: Vec<SnapshotId>,
-    /// Sessions without a sign of life for longer than grace.
+    /// Sessions without a sign of life for too long.
     pub fence: Vec<SessionId>,
     /// Keys to delete.
     pub delete: Vec<Doomed>,
@@ -147,14 +148,14 @@ pub fn plan(facts: &Facts<'_>, options: &Options) -> Plan {
     plan
 }
 
-/// Open sessions that have shown no sign of life for longer than grace. A fence is safe at any time; waiting only spares
+/// Open sessions that have shown no sign of life for so long. A fence is safe at any time; waiting only spares
 /// somebody who is slow.
 fn silent(facts: &Facts<'_>, options: &Options) -> Vec<SessionId> {
     let is_silent = |id: &SessionId, session: &Session| {
         let answered = facts.times.get(&session.answered).copied();
         let signs = [Some(session.time), answered, facts.stock.sign_of_life(id)];
         let last = signs.into_iter().flatten().max().unwrap_or(session.time);
-        facts.now.0.saturating_sub(last.0) >= options.grace_micros
+        facts.now.0.saturating_sub(last.0) >= options.dead_micros
     };
     let open = facts.state.open_sessions();
     open.filter(|(id, session)| is_silent(id, session)).map(|(id, _)| id).collect()
@@ -244,6 +245,9 @@ fn plan_condemns(facts: &Facts<'_>, plan: &mut Plan) {
                 continue;
             }
             Stray::Since(_) => {}
+        }
+        if !Rule::StraysAreLogged.holds() {
+            plan.delete.push(Doomed { key: name.key(object.swept), bytes: Some(object.bytes) });
         }
         plan.condemn.push(name);
         plan.condemn_amount.add(object.bytes);

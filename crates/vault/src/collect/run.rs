@@ -14,6 +14,8 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{PackId, SessionId, SnapshotId, Timestamp};
 use crate::index::{Index, Marks, PackUsage};
 use crate::keys::{KeyRing, Rights};
+use crate::log::duty::Needed;
+use crate::log::rules::Rule;
 use crate::log::state::SessionState;
 use crate::log::{self, Envelope, Op, Signer, State};
 use crate::name::Name;
@@ -42,6 +44,7 @@ pub struct Collector<'a> {
     pub(super) watch: Watch<'a>,
     pub(super) outcome: Outcome,
     needs: NeedReader,
+    needed: Option<Arc<Needed>>,
     times: BTreeMap<u64, Timestamp>,
 }
 
@@ -70,6 +73,7 @@ impl<'a> Collector<'a> {
             watch,
             outcome: Outcome::default(),
             needs: NeedReader::default(),
+            needed: None,
             times: BTreeMap::new(),
         })
     }
@@ -161,7 +165,7 @@ impl<'a> Collector<'a> {
     ) -> Result<Plan> {
         self.replica.catch_up().await?;
         let now = self.now();
-        let needed = self.needs.needed(self.replica, now).await?;
+        let needed = self.needed(now).await?;
         *stock =
             std::mem::take(stock).with_committed(self.needs.evidence().segments.values().flatten().copied());
         self.read_times().await?;
@@ -174,6 +178,17 @@ impl<'a> Collector<'a> {
             now,
         };
         Ok(plan(&facts, options))
+    }
+
+    /// What roots need on the state that the next entry follows.
+    async fn needed(&mut self, now: Timestamp) -> Result<Arc<Needed>> {
+        let known = self.needed.take().filter(|_| !Rule::PrefixesDecide.holds());
+        let needed = match known {
+            Some(known) => known,
+            None => Arc::new(self.needs.needed(self.replica, now).await?),
+        };
+        self.needed = Some(Arc::clone(&needed));
+        Ok(needed)
     }
 
     /// Reads the times of the entries that a plan looks at.
@@ -307,12 +322,6 @@ impl<'a> Collector<'a> {
     }
 
     async fn condemn(&mut self, plan: &Plan, stock: &Stock) -> Result<()> {
-        #[cfg(test)]
-        if !self.replica.state().rules.strays_are_logged {
-            for name in &plan.condemn {
-                self.replica.store().delete(&self.replica.objects().key(name)).await?;
-            }
-        }
         let still = |state: &State, name: &Name| !state.condemned().contains_key(name);
         let condemned = self.append_names(&plan.condemn, |names| Op::Condemn { names }, still).await?;
         for name in condemned {
@@ -340,7 +349,7 @@ impl<'a> Collector<'a> {
             loop {
                 self.replica.catch_up().await?;
                 let now = self.now();
-                let needed = self.needs.needed(self.replica, now).await?;
+                let needed = self.needed(now).await?;
                 let state = self.replica.state();
                 let fit: Vec<Name> = part
                     .iter()

@@ -5,25 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::{Clock, Options, Outcome, Progress, Watch};
-use crate::entry::{Entry, Extent, Extents, FileTime, Local, Node, Portable, TreePath, Xattr, XattrValue};
+use crate::entry::{Extent, Extents, Node, Xattr, XattrValue};
 use crate::error::Result;
-use crate::frame::{Compression, Scratch};
 use crate::id::{ChunkId, Digest, PackId, SnapshotId, SourceId, Timestamp};
+use crate::keys::Role;
 use crate::keys::ring::ChunkSpace;
-use crate::keys::slot::Lock;
-use crate::keys::{Role, Unlock};
-use crate::log::Config;
 use crate::name::Name;
-use crate::pack::{PackBuilder, PackKind};
+use crate::pack::PackKind;
 use crate::reliance::may_rely_on;
-use crate::replica::Replica;
-use crate::roots::Roots;
+use crate::sample::{Nodes, contents, create, entry, lock, open, pack};
 use crate::session::{PackStore, Session};
-use crate::snapshot::{Contents, Counts, TreeRoot, UnreadList};
+use crate::snapshot::TreeRoot;
 use crate::store::Store;
-use crate::suite::KdfCost;
-use crate::tree::{EntryStream, ExtentListBuilder, ExtentStream, NodeSink, TreeBuilder};
-use crate::vault::{CreateOptions, Vault};
+use crate::tree::{EntryStream, ExtentListBuilder, ExtentStream, TreeBuilder};
+use crate::vault::Vault;
 
 pub(crate) const HOUR: i64 = 3600 * 1_000_000;
 /// Files by name, each a list of chunks.
@@ -40,15 +35,6 @@ pub(crate) struct World {
     source: SourceId,
 }
 
-pub(crate) async fn open(store: &Store, word: &str) -> Vault {
-    let replica = Replica::open(store.clone()).await.unwrap();
-    Vault::open(replica, &Unlock::Passphrase(word), None).await.unwrap()
-}
-
-fn lock(word: &str) -> Lock<'_> {
-    Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
-}
-
 /// A watch that hears of no plan.
 pub(crate) fn watch<'a>(
     clock: Clock<'a>,
@@ -58,29 +44,12 @@ pub(crate) fn watch<'a>(
     Watch { clock, progress, planned: &|_| Ok(()), stop }
 }
 
-#[derive(Default)]
-struct Nodes(BTreeMap<Digest, Vec<u8>>);
-
-impl NodeSink for Nodes {
-    fn put_node(&mut self, digest: Digest, node: Vec<u8>) -> Result<()> {
-        self.0.insert(digest, node);
-        Ok(())
-    }
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
         let store = Store::memory();
-        let options = CreateOptions {
-            name: "here",
-            config: Config::default(),
-            ways_in: vec![("owner", lock("owner"))],
-            now: Timestamp(1),
-        };
-        Vault::create(store.clone(), options).await.unwrap();
-        let mut owner = open(&store, "owner").await;
+        let mut owner = create(std::slice::from_ref(&store)).await;
         owner.add_key(Role::Keeper, "keeper", lock("keeper"), &[], Timestamp(2)).await.unwrap();
-        let keeper = open(&store, "keeper").await;
+        let keeper = open(&store, "keeper").await.unwrap();
         let source = owner.ring().source_id("source");
         Self { store, clock: AtomicI64::new(1000 * HOUR), owner, keeper, source }
     }
@@ -138,13 +107,7 @@ impl World {
                 }
             }
             for part in fresh.chunks(PACK_FRAMES) {
-                let mut builder = PackBuilder::new(kind, 1 << 20, &ring)?;
-                for (id, bytes) in part {
-                    let ticket = builder.reserve(bytes.len(), 1)?.unwrap();
-                    let chunk = vec![(*id, bytes.len() as u32)];
-                    builder.append(ticket.seal(bytes, chunk, Compression::Fast, &mut Scratch::new())?)?;
-                }
-                let pack = builder.finish()?;
+                let pack = pack(kind, &ring, part);
                 *need.entry(pack.pack().id).or_default() += part.len() as u64;
                 packs.putter().put_pack(&pack).await?;
                 packs.acknowledged(pack).await?;
@@ -165,7 +128,7 @@ impl World {
 
     /// The files that a snapshot holds, each byte read back.
     pub(crate) async fn restore(&self, snapshot: &SnapshotId) -> Files {
-        let vault = open(&self.store, "owner").await;
+        let vault = open(&self.store, "owner").await.unwrap();
         let tree = vault.snapshot(snapshot).await.unwrap().contents.tree;
         let reader = Arc::new(vault.reader_of(snapshot).await.unwrap());
         let mut stream = EntryStream::open(Arc::clone(&reader), tree.digest, tree.level);
@@ -216,34 +179,6 @@ fn build_tree(boundary: &crate::suite::Secret, files: &Files, nodes: &mut Nodes)
     }
     let summary = tree.finish(nodes)?;
     Ok(TreeRoot { digest: summary.root, level: summary.level })
-}
-
-pub(crate) fn entry(name: &str, node: Node, xattrs: Vec<Xattr>, extents: Extents) -> Entry {
-    let time = FileTime { seconds: 1, nanos: 0 };
-    let path = TreePath::new(name.as_bytes()).unwrap();
-    Entry {
-        portable: Portable { path, node, mode: 0o644, uid: 0, gid: 0, mtime: time, xattrs, first_link: None },
-        local: Local { ctime: time, extents, profile: 1, ..Local::default() },
-    }
-}
-
-pub(crate) fn contents(tree: TreeRoot, need: Vec<(PackId, u64)>, now: Timestamp) -> Contents {
-    Contents {
-        tree,
-        roots: Roots { manifest: [2; 32], content: [3; 32] },
-        source: "source".to_owned(),
-        host: "host".to_owned(),
-        paths: Vec::new(),
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        one_file_system: false,
-        counts: Counts::default(),
-        started: now,
-        finished: now,
-        unread: UnreadList::default(),
-        need,
-        program: "test".to_owned(),
-    }
 }
 
 /// Files from numbers: each number is a chunk of content that does not compress.

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::sample::{Files, HOUR, World, files, open, watch};
+use super::sample::{Files, HOUR, World, files, watch};
 use super::*;
 use crate::id::{ObjectId, SnapshotId};
 use crate::name::{Area, Name};
+use crate::sample::{lock, open};
 use crate::{Error, Kind};
 
 const NO_COMPACTION: Options = Options { waste_percent: None, ..Options::DEFAULT };
-const AT_ONCE: Options = Options { grace_micros: 0, ..Options::DEFAULT };
+const AT_ONCE: Options = Options { grace_micros: 0, dead_micros: 0, ..Options::DEFAULT };
 
 async fn forget(world: &mut World, snapshots: &[SnapshotId]) {
     let now = world.now();
@@ -128,6 +129,22 @@ async fn a_session_that_relies_on_a_condemned_pack_keeps_it() {
     assert_eq!(done.condemned.objects, 0, "the session's parent is a root");
     let third = world.store_and_commit(session, &given).await.unwrap();
     assert_eq!(world.restore(&third).await, given);
+}
+
+#[tokio::test]
+async fn what_only_a_condemned_segment_speaks_of_is_stored_again() {
+    let mut world = World::new().await;
+    let given = files(&[("a", &[1])]);
+    world.back_up(&given).await;
+    let packs = |objects: BTreeSet<String>| objects.iter().filter(|key| key.starts_with("packs/")).count();
+    let before = packs(world.objects().await);
+    let ring = std::sync::Arc::clone(world.owner.ring());
+    let signer = crate::log::Signer { key: &ring.signing, time: world.now() };
+    let segments = world.owner.replica().state().segments_live();
+    let op = crate::log::Op::Condemn { names: segments.iter().map(|id| Name::index(*id)).collect() };
+    world.owner.replica_mut().append(signer, |_| Ok(Some(op.clone()))).await.unwrap();
+    world.back_up(&given).await;
+    assert_eq!(packs(world.objects().await), 2 * before);
 }
 
 #[tokio::test]
@@ -309,10 +326,9 @@ async fn a_damaged_pack_is_never_copied_from() {
 #[tokio::test]
 async fn a_writer_may_not_collect() {
     let mut world = World::new().await;
-    let cost = crate::suite::KdfCost::new(8, 1, 1).unwrap();
-    let lock = crate::keys::slot::Lock::Passphrase("writer", cost);
+    let lock = lock("writer");
     world.owner.add_key(crate::keys::Role::Writer, "writer", lock, &[], Timestamp(3)).await.unwrap();
-    let mut writer = open(&world.store, "writer").await;
+    let mut writer = open(&world.store, "writer").await.unwrap();
     let refused =
         writer.plan_collection(0, &AT_ONCE, watch(&|| Timestamp(5), &Progress::default(), &|| Ok(()))).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::Forbidden);
@@ -361,7 +377,11 @@ async fn play(steps: &[Step]) {
             }
             Step::Wait(hours) => world.pass(*hours),
             Step::Collect { grace, stops_after } => {
-                let options = Options { grace_micros: grace * HOUR, waste_percent: Some(20) };
+                let options = Options {
+                    grace_micros: grace * HOUR,
+                    dead_micros: grace * HOUR,
+                    waste_percent: Some(20),
+                };
                 let asked = AtomicU64::new(0);
                 let stop = || match asked.fetch_add(1, Ordering::Relaxed) {
                     n if n >= *stops_after => Err(Error::new(Kind::Unavailable, "stopped")),

@@ -10,6 +10,7 @@ use crate::keys::Rights;
 use crate::log::effect::OpKind;
 use crate::log::fold::{Appender, Judged, Reason, Stop, rule};
 use crate::log::op::Op;
+use crate::log::rules::Rule;
 use crate::log::state::{Pin, Session, SessionState, State, Visible};
 use crate::log::statement::{Body, ReplacesStatement, SignedStatement};
 use crate::name::{Area, Name};
@@ -97,12 +98,14 @@ impl State {
     /// condemn, and says `keep` before it relies on the name.
     pub fn waiting_for(&self, condemned: u64) -> impl Iterator<Item = SessionId> + '_ {
         let unanswered = move |(_, open): &(SessionId, &Session)| open.answered < condemned;
-        self.open_sessions().filter(move |open| self.rules.sweep_waits && unanswered(open)).map(|(id, _)| id)
+        self.open_sessions()
+            .filter(move |open| Rule::SweepsWait.holds() && unanswered(open))
+            .map(|(id, _)| id)
     }
 
     /// The sweep that gives `name` its key, if one does.
     pub fn key_sweep(&self, name: &Name) -> Option<u64> {
-        self.sweep_of(name).filter(|_| self.rules.keys_move)
+        self.sweep_of(name).filter(|_| Rule::KeysMove.holds())
     }
 
     /// Whether a name was swept and nobody has said since that it is there again: it counts as absent.
@@ -116,7 +119,7 @@ impl State {
             names.iter().map(|(name, before)| GivenUp {
                 sweep: *sweep,
                 name: *name,
-                key: name.key(before.filter(|_| self.rules.keys_move)),
+                key: name.key(before.filter(|_| Rule::KeysMove.holds())),
             })
         })
     }
@@ -131,7 +134,7 @@ impl State {
         let mut roots: BTreeMap<SnapshotId, &Visible> =
             self.visible.iter().map(|(id, visible)| (*id, visible)).collect();
         let stands =
-            |pin: &&Pin| self.rules.pins_count && pin.expiry.0.saturating_add(PIN_MARGIN_MICROS) >= now.0;
+            |pin: &&Pin| Rule::PinsCount.holds() && pin.expiry.0.saturating_add(PIN_MARGIN_MICROS) >= now.0;
         let pinned = self.collection.pins.values().filter(stands).map(|pin| pin.snapshot);
         let parents = self.open_sessions().filter_map(|(_, session)| session.parent);
         for id in pinned.chain(parents) {
@@ -246,7 +249,7 @@ impl State {
         for name in names {
             // What is kept because it is condemned need not be there: it may have been condemned while it was gone.
             let was_condemned = self.collection.condemned.contains_key(&name);
-            if self.rules.keep_counts {
+            if Rule::KeepsCount.holds() {
                 self.collection.condemned.remove(&name);
             }
             if !was_condemned && self.collection.swept.contains_key(&name) {
@@ -483,7 +486,7 @@ impl State {
     /// Whether `name` was swept since an open session obtained it: since it last kept it, or else since it began.
     pub(super) fn was_lost(&self, session: &Session, name: &Name) -> bool {
         let obtained = session.kept.get(name).copied().unwrap_or(session.begun);
-        self.rules.commit_looks && self.sweep_of(name).is_some_and(|sweep| sweep > obtained)
+        Rule::CommitsLook.holds() && self.sweep_of(name).is_some_and(|sweep| sweep > obtained)
     }
 
     pub(super) fn open_session(&self, id: SessionId) -> Judged<&Session> {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{NeedListId, PackId, SegmentId, SessionId, SnapshotId, Timestamp};
+use crate::log::rules::{self, Rule};
 use crate::log::state::{SessionState, State};
 use crate::name::{Area, Name};
 
@@ -50,7 +51,7 @@ impl Needed {
     /// What the roots of `state` need at the time `now` (which expires pins, nothing else).
     pub fn of(state: &State, evidence: &Evidence, now: Timestamp) -> Self {
         let mut needed = Self::default();
-        if !state.rules.roots_count {
+        if !Rule::RootsCount.holds() {
             return needed;
         }
         let mut packs: BTreeSet<PackId> = BTreeSet::new();
@@ -71,19 +72,13 @@ impl Needed {
                 needed.names.insert(Name::index(*segment));
             }
         }
-        needed.names.extend(packs.into_iter().map(Name::pack));
+        needed.names.extend(packs.into_iter().filter(|pack| !rules::is_copied(pack)).map(Name::pack));
         needed
     }
 
     /// Whether a root needs `name`.
     pub fn contains(&self, name: &Name) -> bool {
         self.names.contains(name)
-    }
-
-    /// Treats a needed name as if no root needed it: what a wrong keeper does.
-    #[cfg(test)]
-    pub(crate) fn forget(&mut self, name: &Name) {
-        self.names.remove(name);
     }
 
     /// Everything that roots need.
@@ -141,7 +136,7 @@ impl State {
         for name in names {
             // A session that began after the sweep may still come to rely on the name by what a sibling's log says, or by
             // a segment that lives on because another of its packs does.
-            if self.was_lost(open, name) || (self.rules.commit_looks && self.is_gone(name)) {
+            if self.was_lost(open, name) || (Rule::CommitsLook.holds() && self.is_gone(name)) {
                 hindrances.lost.push(*name);
             } else if self.condemned().contains_key(name) {
                 hindrances.condemned.push(*name);

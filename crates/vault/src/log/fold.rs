@@ -13,6 +13,7 @@ use crate::log::effect::Effect;
 pub use crate::log::effect::OpKind;
 use crate::log::entry::Envelope;
 use crate::log::op::Op;
+use crate::log::rules::Rule;
 use crate::log::state::{Session, SessionState, Standing, State, Visible};
 use crate::log::statement::{
     Body, CommitStatement, KeyPresence, Reading, SignedStatement, Statement, Subject,
@@ -336,7 +337,7 @@ impl State {
         if objects.into_iter().chain(segments_of).any(|name| self.was_lost(begun, &name)) {
             return rule("what the commit names was swept since the session obtained it");
         }
-        if self.rules.forget_is_final && self.forgotten.contains(&snapshot) {
+        if Rule::ForgetsAreFinal.holds() && self.forgotten.contains(&snapshot) {
             return rule("the snapshot was forgotten here");
         }
         if self.visible.contains_key(&snapshot) {

@@ -1,5 +1,6 @@
 //! What one log says that another has not heard. Pure.
 
+use crate::log::rules::Rule;
 use crate::log::state::{Standing, State};
 use crate::log::statement::{Body, KeyPresence, Statement};
 
@@ -9,7 +10,8 @@ impl State {
         let serial = statement.serial;
         match &statement.body {
             Body::Commit(commit) => {
-                !self.visible.contains_key(&commit.snapshot) && !self.forgotten.contains(&commit.snapshot)
+                let is_forgotten = Rule::ForgetsAreFinal.holds() && self.forgotten.contains(&commit.snapshot);
+                !is_forgotten && !self.visible.contains_key(&commit.snapshot)
             }
             Body::Hold(snapshot) | Body::Release(snapshot) => {
                 serial > self.holds.get(snapshot).map_or(0, |(known, _)| *known)

@@ -1,64 +1,103 @@
-//! Which rules are in force: all of them, always.
+//! The rules of `docs/format/log.md` whose need is shown by turning them off: the one place that knows of that.
 //!
-//! That each rule is needed is shown by turning it off: tests build states without one and watch data being lost.
+//! In a program every rule holds, as a constant: what stands behind a question below is compiled away. A test may turn rules
+//! off on its thread, for whoever folds, appends or collects there, and watches data being lost.
+
+use crate::id::PackId;
+
+/// A rule that states, and those who append to logs, obey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// A sweep waits for the sessions that began before the condemn.
+    SweepsWait,
+    /// A keep ends a condemn.
+    KeepsCount,
+    /// A forgotten snapshot never comes back.
+    ForgetsAreFinal,
+    /// What a root needs is neither condemned nor swept.
+    RootsCount,
+    /// A pinned snapshot is a root.
+    PinsCount,
+    /// A commit looks at what was swept, and whether everything is there.
+    CommitsLook,
+    /// A swept object's key is never used again.
+    KeysMove,
+    /// Only keys that a sweep gave up are deleted.
+    StraysAreLogged,
+    /// Each entry is decided on exactly the prefix that it follows.
+    PrefixesDecide,
+    /// What a compaction copied serves nobody before the compaction's commit.
+    CopiesWait,
+}
+
+impl Rule {
+    /// Whether the rule holds: always, but where a test has turned it off.
+    pub(crate) fn holds(self) -> bool {
+        !off::is_off(self)
+    }
+}
+
+/// A compaction has copied these packs and not committed that yet: of no account, as long as [`Rule::CopiesWait`] holds.
+pub(crate) fn copied<'a>(packs: impl Iterator<Item = &'a PackId>) {
+    if !Rule::CopiesWait.holds() {
+        off::remember(packs);
+    }
+}
+
+/// Whether copies serve in place of this pack before a log says so: never, as long as [`Rule::CopiesWait`] holds.
+pub(crate) fn is_copied(pack: &PackId) -> bool {
+    !Rule::CopiesWait.holds() && off::remembers(pack)
+}
 
 #[cfg(test)]
-thread_local! {
-    static IN_FORCE: std::cell::Cell<Rules> = const { std::cell::Cell::new(Rules::ALL) };
+pub(crate) use off::{forget_copied, turn_off};
+
+#[cfg(not(test))]
+mod off {
+    use super::{PackId, Rule};
+
+    pub(super) const fn is_off(_rule: Rule) -> bool {
+        false
+    }
+
+    pub(super) fn remember<'a>(_packs: impl Iterator<Item = &'a PackId>) {}
+
+    pub(super) const fn remembers(_pack: &PackId) -> bool {
+        false
+    }
 }
 
-/// Rules of `docs/format/log.md` that a state and those who append to it obey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rules {
-    /// A sweep waits for the sessions that began before the condemn.
-    pub(crate) sweep_waits: bool,
-    /// A keep ends a condemn.
-    pub(crate) keep_counts: bool,
-    /// A forgotten snapshot never comes back.
-    pub(crate) forget_is_final: bool,
-    /// What a root needs is neither condemned nor swept.
-    pub(crate) roots_count: bool,
-    /// A pinned snapshot is a root.
-    pub(crate) pins_count: bool,
-    /// A commit looks at what was swept.
-    pub(crate) commit_looks: bool,
-    /// A swept object's key is never used again.
-    pub(crate) keys_move: bool,
-    /// Only keys that a sweep gave up are deleted.
-    pub(crate) strays_are_logged: bool,
-    /// Whoever lost the race for a number reads what stands there and decides again.
-    pub(crate) losers_decide_again: bool,
-}
+#[cfg(test)]
+mod off {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeSet;
 
-impl Rules {
-    /// The rules that new states obey: every one.
-    #[cfg(not(test))]
-    pub(crate) fn in_force() -> Self {
-        Self::ALL
+    use super::{PackId, Rule};
+
+    thread_local! {
+        static OFF: Cell<u16> = const { Cell::new(0) };
+        static COPIED: RefCell<BTreeSet<PackId>> = RefCell::default();
     }
 
-    /// The rules that new states of this thread obey.
-    #[cfg(test)]
-    pub(crate) fn in_force() -> Self {
-        IN_FORCE.get()
+    /// Turns exactly these rules off on this thread.
+    pub(crate) fn turn_off(rules: &[Rule]) {
+        OFF.set(rules.iter().fold(0, |off, rule| off | 1 << *rule as u16));
     }
 
-    /// Changes the rules that new states of this thread obey.
-    #[cfg(test)]
-    pub(crate) fn set(self) {
-        IN_FORCE.set(self);
+    pub(super) fn is_off(rule: Rule) -> bool {
+        OFF.get() & (1 << rule as u16) != 0
     }
 
-    /// Every rule.
-    pub(crate) const ALL: Self = Self {
-        sweep_waits: true,
-        keep_counts: true,
-        forget_is_final: true,
-        roots_count: true,
-        pins_count: true,
-        commit_looks: true,
-        keys_move: true,
-        strays_are_logged: true,
-        losers_decide_again: true,
-    };
+    pub(super) fn remember<'a>(packs: impl Iterator<Item = &'a PackId>) {
+        COPIED.with_borrow_mut(|copied| copied.extend(packs));
+    }
+
+    pub(super) fn remembers(pack: &PackId) -> bool {
+        COPIED.with_borrow(|copied| copied.contains(pack))
+    }
+
+    /// Another life of a vault begins on this thread.
+    pub(crate) fn forget_copied() {
+        COPIED.with_borrow_mut(BTreeSet::clear);
+    }
 }

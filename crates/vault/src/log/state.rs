@@ -9,7 +9,6 @@ use crate::id::{
 use crate::keys::{Certificate, Rights, Role};
 use crate::log::collection::Collection;
 use crate::log::config::Config;
-use crate::log::rules::Rules;
 use crate::log::statement::Subject;
 use crate::name::Name;
 use crate::suite::VerifyKey;
@@ -120,7 +119,6 @@ pub struct State {
     pub(super) serial: u64,
     pub(super) couriers: BTreeMap<WriterId, SessionId>,
     pub(super) collection: Collection,
-    pub(crate) rules: Rules,
 }
 
 impl State {
@@ -147,7 +145,6 @@ impl State {
             serial: 0,
             couriers: BTreeMap::new(),
             collection: Collection::default(),
-            rules: Rules::in_force(),
         }
     }
 
@@ -324,6 +321,16 @@ impl State {
     /// Whether a commit named this segment, and no sweep has since.
     pub fn is_segment_live(&self, segment: &SegmentId) -> bool {
         self.segments_known.contains(segment)
+    }
+
+    /// Whether this segment is live and not condemned: what it speaks of will still be found.
+    pub fn does_segment_stay(&self, segment: &SegmentId) -> bool {
+        self.is_segment_live(segment) && !self.collection.condemned.contains_key(&Name::index(*segment))
+    }
+
+    /// The live segments that are not condemned.
+    pub fn segments_staying(&self) -> Vec<SegmentId> {
+        self.segments.iter().filter(|segment| self.does_segment_stay(segment)).copied().collect()
     }
 
     /// The serial of the settings in force.

@@ -1,60 +1,28 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::Kind;
 use crate::id::{Digest, SlotId};
-use crate::keys::slot::Lock;
-use crate::keys::{Role, Unlock};
-use crate::log::Config;
+use crate::keys::Role;
 use crate::needed::read_list;
-use crate::roots::Roots;
-use crate::snapshot::{Counts, TreeRoot, UnreadList};
+use crate::sample::{self, create, lock, open};
+use crate::snapshot::TreeRoot;
 use crate::store::Store;
-use crate::suite::KdfCost;
-use crate::vault::{CreateOptions, Vault};
+use crate::vault::Vault;
 
 const SOURCE: SourceId = SourceId([5; 16]);
-
-fn lock(word: &str) -> Lock<'_> {
-    Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
-}
-
-async fn open(store: &Store, word: &str) -> Vault {
-    let replica = Replica::open(store.clone()).await.unwrap();
-    Vault::open(replica, &Unlock::Passphrase(word), None).await.unwrap()
-}
 
 /// A store with a vault, its owner, a writer, and the writer's slot.
 async fn owned() -> (Store, Vault, Vault, SlotId) {
     let store = Store::memory();
-    let options = CreateOptions {
-        name: "here",
-        config: Config::default(),
-        ways_in: vec![("owner", lock("owner"))],
-        now: Timestamp(1),
-    };
-    Vault::create(store.clone(), options).await.unwrap();
-    let mut owner = open(&store, "owner").await;
+    let mut owner = create(std::slice::from_ref(&store)).await;
     let added = owner.add_key(Role::Writer, "writer", lock("writer"), &[], Timestamp(2)).await.unwrap();
-    let writer = open(&store, "writer").await;
+    let writer = open(&store, "writer").await.unwrap();
     (store, owner, writer, added.slot)
 }
 
 fn contents(need: Vec<(PackId, u64)>) -> Contents {
-    Contents {
-        tree: TreeRoot { digest: Digest([1; 32]), level: 0 },
-        roots: Roots { manifest: [2; 32], content: [3; 32] },
-        source: "source".to_owned(),
-        host: "host".to_owned(),
-        paths: Vec::new(),
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        one_file_system: false,
-        counts: Counts::default(),
-        started: Timestamp(3),
-        finished: Timestamp(4),
-        unread: UnreadList::default(),
-        need,
-        program: "test".to_owned(),
-    }
+    sample::contents(TreeRoot { digest: Digest([1; 32]), level: 0 }, need, Timestamp(4))
 }
 
 #[tokio::test]
@@ -64,7 +32,7 @@ async fn a_commit_after_the_writers_key_was_removed_is_refused_and_nothing_is_vi
     owner.remove_key(slot, Timestamp(4)).await.unwrap();
     let refused = writer.commit(session, contents(Vec::new()), Vec::new(), Timestamp(5)).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::Forbidden);
-    assert!(open(&store, "owner").await.visible().is_empty());
+    assert!(open(&store, "owner").await.unwrap().visible().is_empty());
     assert_eq!(writer.begin(SOURCE, Timestamp(6)).await.unwrap_err().kind(), Kind::Forbidden);
 }
 
@@ -96,4 +64,21 @@ async fn a_key_whose_slot_was_damaged_can_still_be_removed() {
     store.delete(&crate::object::key_path(&object)).await.unwrap();
     owner.remove_key(slot, Timestamp(5)).await.unwrap();
     assert!(owner.replica().state().slots().all(|(id, _)| id != slot));
+}
+
+#[tokio::test]
+async fn a_commit_that_keeps_a_pack_keeps_the_segments_that_may_speak_of_it() {
+    let (_store, mut owner, mut writer, _) = owned().await;
+    let pack = PackId::of(&[1]);
+    writer.replica().objects().put(&Name::pack(pack), Bytes::from_static(&[1])).await.unwrap();
+    let keeper = Arc::clone(owner.ring());
+    let names = vec![Name::pack(pack), Name::index(ObjectId([7; 32]))];
+    let condemn = Op::Condemn { names };
+    let by_keeper = Signer { key: &keeper.signing, time: Timestamp(4) };
+
+    let session = writer.begin(SOURCE, Timestamp(3)).await.unwrap();
+    owner.replica_mut().append(by_keeper, |_| Ok(Some(condemn.clone()))).await.unwrap();
+    let need = contents(vec![(pack, 1)]);
+    writer.commit(session, need, Vec::new(), Timestamp(6)).await.unwrap();
+    assert_eq!(writer.replica().state().condemned().len(), 0);
 }

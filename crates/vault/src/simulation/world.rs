@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::damage::Damaged;
 use crate::collect::{Options, Progress, Watch};
 use crate::entry::Node;
-use crate::id::{SessionId, SnapshotId, Timestamp};
-use crate::keys::slot::Lock;
-use crate::keys::{Role, Unlock};
-use crate::log::{Config, Op, SessionState, Signer};
+use crate::id::{PackId, SessionId, SnapshotId, Timestamp};
+use crate::keys::Role;
+use crate::log::rules::{Rule, turn_off};
+use crate::log::{Op, SessionState, Signer};
 use crate::name::Name;
 use crate::needed::NeedReader;
 use crate::replica::Replica;
+use crate::sample::{create, lock, open};
 use crate::store::Store;
 use crate::store::draw::Draw;
-use crate::suite::KdfCost;
 use crate::tree::EntryStream;
-use crate::vault::{CreateOptions, Place, Vault};
+use crate::vault::Vault;
 
 /// Files by name; the number stands for the content.
 pub(super) type Files = BTreeMap<String, u64>;
@@ -42,36 +43,16 @@ pub(super) struct World {
     pub(super) runs: Cell<u64>,
     observers: RefCell<Option<Vec<(Vault, NeedReader)>>>,
     violation: RefCell<Option<String>>,
-}
-
-pub(super) fn lock(word: &str) -> Lock<'_> {
-    Lock::Passphrase(word, KdfCost::new(8, 1, 1).unwrap())
-}
-
-/// The vault on both replicas, or on the first one if the other one cannot be opened.
-pub(super) async fn open_both(stores: [&Store; 2], word: &str) -> crate::Result<Vault> {
-    let mut replicas = vec![Replica::open(stores[0].clone()).await?];
-    replicas.extend(Replica::open(stores[1].clone()).await.ok());
-    Vault::open_all(replicas, &Unlock::Passphrase(word), None).await
-}
-
-pub(super) async fn open(store: &Store, word: &str) -> crate::Result<Vault> {
-    Vault::open(Replica::open(store.clone()).await?, &Unlock::Passphrase(word), None).await
+    /// Of each replica.
+    damaged: [Damaged; 2],
+    /// The rules that nobody obeys.
+    off: Vec<Rule>,
 }
 
 impl World {
-    pub(super) async fn new(seed: u64) -> Rc<Self> {
+    pub(super) async fn new(seed: u64, off: &[Rule]) -> Rc<Self> {
         let stores = [Store::memory(), Store::memory()];
-        let options = CreateOptions {
-            name: "",
-            config: Config::default(),
-            ways_in: vec![("owner", lock("owner"))],
-            now: Timestamp(DAWN),
-        };
-        let places = stores.iter().zip(["first", "second"]);
-        let places = places.map(|(store, name)| Place { store: store.clone(), name }).collect();
-        let replicas = Vault::create_on(places, options).await.unwrap();
-        let mut owner = Vault::open_all(replicas, &Unlock::Passphrase("owner"), None).await.unwrap();
+        let mut owner = create(&stores).await;
         owner.add_key(Role::Keeper, "keeper", lock("keeper"), &[], Timestamp(DAWN)).await.unwrap();
         let mut observers = Vec::new();
         for store in &stores {
@@ -85,6 +66,8 @@ impl World {
             runs: Cell::new(0),
             observers: RefCell::new(Some(observers)),
             violation: RefCell::default(),
+            damaged: Default::default(),
+            off: off.to_vec(),
         })
     }
 
@@ -108,10 +91,12 @@ impl World {
     /// Looks whether everything is as it must be. Nobody else moves meanwhile.
     pub(super) async fn check(&self) {
         let Some(mut observers) = self.observers.take() else { return };
-        for (number, (vault, needs)) in observers.iter_mut().enumerate() {
+        for (place, (vault, needs)) in observers.iter_mut().enumerate() {
+            let lifted = self.damaged[place].lift(&self.stores[place]);
             if let Err(violation) = self.check_replica(vault, needs).await {
-                self.violated(format!("replica {number}: {violation}"));
+                self.violated(format!("replica {place}: {violation}"));
             }
+            self.damaged[place].lower(&self.stores[place], lifted);
         }
         self.observers.replace(Some(observers));
     }
@@ -130,17 +115,40 @@ impl World {
             }
         }
         // What roots need is asked of the full rules, whatever rules the clients obey.
-        let mut judge = state.clone();
-        judge.rules = crate::log::rules::Rules::ALL;
-        judge.rules.keys_move = state.rules.keys_move;
-        let needed = needs.needed_of(replica, &judge, self.now()).await.map_err(|error| error.to_string())?;
+        let keys = self.off.iter().filter(|rule| **rule == Rule::KeysMove);
+        turn_off(&keys.copied().collect::<Vec<_>>());
+        let needed = needs.needed(replica, self.now()).await;
+        turn_off(&self.off);
+        let needed = needed.map_err(|error| error.to_string())?;
         if let Some(unread) = needed.unread().first() {
             return Err(format!("I1: the need list of {} is gone", unread.short()));
+        }
+        let spoken_of: BTreeSet<PackId> = needs.evidence().segments.values().flatten().copied().collect();
+        if let Some(pack) = needed.packs().find(|pack| !spoken_of.contains(pack)) {
+            return Err(format!("I1: {} is needed and no segment speaks of it", Name::pack(pack)));
         }
         for name in needed.names() {
             if replica.objects().size(name).await.map_err(|error| error.to_string())?.is_none() {
                 return Err(format!("I1: {} is needed and not there", replica.objects().key(name)));
             }
+        }
+        Ok(())
+    }
+
+    /// Lets something rot on a replica.
+    pub(super) async fn damage(&self, place: usize, draw: &Draw) {
+        let Some(observers) = self.observers.take() else { return };
+        let [replica, sibling] = [place, 1 - place].map(|place| observers[place].0.replica().clone());
+        self.observers.replace(Some(observers));
+        drop(self.damaged[place].add(&replica, &sibling, draw, self.now()).await);
+    }
+
+    async fn mend_damage(&self) -> Result<(), String> {
+        let failed = |error: crate::Error| error.to_string();
+        for place in 0..2 {
+            let replica = Replica::open(self.stores[place].clone()).await.map_err(failed)?;
+            let sibling = Replica::open(self.stores[1 - place].clone()).await.map_err(failed)?;
+            self.damaged[place].end(&replica, &sibling, self.now()).await?;
         }
         Ok(())
     }
@@ -152,6 +160,9 @@ impl World {
         let (_, faults) = self.stores[1].with_faults(Default::default(), &Default::default());
         faults.settle().await;
         self.check().await;
+        if let Err(violation) = self.mend_damage().await {
+            self.violated(violation);
+        }
         for store in &self.stores {
             if let Err(violation) = self.clean(store).await {
                 self.violated(violation);
@@ -173,7 +184,7 @@ impl World {
             let appended = owner.replica_mut().append(signer, |_| Ok(Some(op.clone()))).await;
             appended.map_err(|error| format!("end {op:?}: {error}"))?;
         }
-        let options = Options { grace_micros: 0, waste_percent: Some(20) };
+        let options = Options { grace_micros: 0, dead_micros: 0, waste_percent: Some(20) };
         let (clock, progress) = (|| now, Progress::default());
         let watch = Watch { clock: &clock, progress: &progress, planned: &|_| Ok(()), stop: &|| Ok(()) };
         // What is compacted in one collection is waste for the next.
@@ -194,7 +205,8 @@ impl World {
         let needed: BTreeSet<String> =
             needed.names().map(|name| owner.replica().objects().key(name)).collect();
         let listed = owner.replica().store().list("").await.map_err(|error| error.to_string())?;
-        let of_names = listed.into_iter().filter(|object| Name::of_key(&object.path).is_some());
+        let is_collected = |path: &str| Name::of_key(path).is_some() || path.starts_with("sessions/");
+        let of_names = listed.into_iter().filter(|object| is_collected(&object.path));
         match of_names.map(|object| object.path).find(|path| !needed.contains(path)) {
             Some(stray) => Err(format!("P2: {stray} is needed by nobody and is still there")),
             None => Ok(()),

@@ -178,6 +178,7 @@ impl Courier<'_> {
         self.ensure_session().await?;
         let list = self.sources.need_list(self.from.vault_id(), commit.need_list).await?;
         let packs = self.to.state().serving_all(&commit.snapshot, &list.packs);
+        self.must_be_spoken_of(&packs)?;
         let missing = self.index_over(&packs, &commit.segments);
         let relied = relied(commit, &list, &packs, &missing);
         self.copy(relied.iter().copied()).await?;
@@ -198,9 +199,22 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// The segments that speak of these packs where we come from, and of which the target has not heard.
+    /// What no segment speaks of cannot be read: where one cannot be read now, its snapshots are brought once it is mended.
+    fn must_be_spoken_of(&self, packs: &BTreeSet<PackId>) -> Result<()> {
+        let mut unspoken = packs.clone();
+        for pack in self.segments.values().flatten() {
+            unspoken.remove(pack);
+        }
+        match unspoken.first() {
+            Some(pack) => Err(Error::damaged(format!("no segment that can be read speaks of pack {pack}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The segments that speak of these packs where we come from, and of which the target has not heard, or which it is about
+    /// to collect: a sweep does not wait for who began after the condemn.
     fn index_over(&self, packs: &BTreeSet<PackId>, named: &[SegmentId]) -> Vec<SegmentId> {
-        let is_missing = |id: &SegmentId| !named.contains(id) && !self.to.state().is_segment_live(id);
+        let is_missing = |id: &SegmentId| !named.contains(id) && !self.to.state().does_segment_stay(id);
         let speaks = |of: &[PackId]| of.iter().any(|pack| packs.contains(pack));
         let segments = self.segments.iter().filter(|(id, of)| is_missing(id) && speaks(of));
         segments.map(|(id, _)| *id).collect()

@@ -18,7 +18,7 @@ pub struct Shortfall {
 }
 
 impl Shortfall {
-    /// What of `needs` a replica with these live segments lacks, by the index of all replicas. A pack that no segment
+    /// What of `needs` a replica with these segments, which stay live, lacks, by the index of all replicas. A pack that no segment
     /// speaks of belongs to the session that asks, or to nobody.
     ///
     /// # Errors

@@ -9,7 +9,6 @@ use crate::keys::certificate::{signed, split_signature};
 use crate::keys::{Certificate, decode_ascending, decode_text, encode_text};
 use crate::log::collection::{Collection, Replaced};
 use crate::log::config::{Config, NAME_BYTES_MAX, decode_flag};
-use crate::log::rules::Rules;
 use crate::log::state::{Pin, Session, SessionState, Standing, State, Visible};
 use crate::name::Name;
 use crate::object::{self, ObjectKind};
@@ -49,7 +48,6 @@ pub fn encode(state: &State, owner: &SigningKey) -> Result<Vec<u8>> {
         serial,
         couriers: _,
         collection,
-        rules: _,
     } = state;
     if owner.verify_key() != file.owner {
         return Err(Error::new(Kind::Forbidden, "only an owner's key can sign checkpoints"));
@@ -142,7 +140,6 @@ pub fn decode(bytes: &[u8], file: &VaultFile, n: u64) -> Result<State> {
     let open = state.sessions.iter().filter(|(_, session)| session.state == SessionState::Open);
     let couriers = open.filter(|(_, session)| session.courier.is_some());
     state.couriers = couriers.map(|(id, session)| (session.author, *id)).collect();
-    state.rules = Rules::in_force();
     Ok(state)
 }
 

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use world::{Fixed, Left, World};
 
 use super::fold::tests::World as Log;
-use super::rules::Rules;
+use super::rules::{Rule, turn_off};
 use crate::keys::{Rights, Role};
 
 /// What a search found.
@@ -23,13 +23,16 @@ struct Found {
     violation: Option<(String, Vec<String>)>,
 }
 
-/// Searches every order of steps; stops at the first violation, with the steps that lead to it.
-fn search(fixed: &mut Fixed, rules: Rules, left: Left) -> Found {
-    let start = World::start(fixed, rules, left);
+/// Searches every order of steps with these rules turned off; stops at the first violation, with the steps that lead to it.
+fn search(off: &[Rule], left: Left) -> Found {
+    turn_off(off);
+    let log = Log::new();
+    let mut fixed = Fixed::new(&log);
+    let start = World::start(&fixed, log.state, left);
     let mut met = HashSet::from([start.fingerprint()]);
     let mut waiting = vec![(start, Vec::new())];
     while let Some((world, steps)) = waiting.pop() {
-        for (step, next) in world.next(fixed) {
+        for (step, next) in world.next(&mut fixed) {
             if !met.insert(next.fingerprint()) {
                 continue;
             }
@@ -44,26 +47,20 @@ fn search(fixed: &mut Fixed, rules: Rules, left: Left) -> Found {
     Found { worlds: met.len(), violation: None }
 }
 
-fn fixed() -> Fixed {
-    Fixed::new(&Log::new())
-}
-
 const COLLECTING: Left =
     Left { condemns: 2, sweeps: 2, fences: 1, forgets: 1, compactions: 0, pins: 0, revivals: 0, writers: 2 };
 
 #[track_caller]
 fn holds(left: Left, worlds_min: usize) {
-    let found = search(&mut fixed(), Rules::ALL, left);
+    let found = search(&[], left);
     assert!(found.violation.is_none(), "{:#?}", found.violation);
     assert!(found.worlds >= worlds_min, "{} worlds", found.worlds);
 }
 
 #[track_caller]
-fn breaks(rule: &str, mutant: impl FnOnce(&mut Rules, &mut Fixed), left: Left) {
-    let (mut rules, mut fixed) = (Rules::ALL, fixed());
-    mutant(&mut rules, &mut fixed);
-    let found = search(&mut fixed, rules, left);
-    assert!(found.violation.is_some(), "{rule} is off: {} worlds and nothing is lost", found.worlds);
+fn breaks(off: &[Rule], left: Left) {
+    let found = search(off, left);
+    assert!(found.violation.is_some(), "{off:?} off: {} worlds and nothing is lost", found.worlds);
 }
 
 #[test]
@@ -86,17 +83,16 @@ fn each_rule_is_needed() {
     let reviving = Left { revivals: 1, ..COLLECTING };
     let pinning = Left { pins: 1, writers: 1, fences: 0, ..COLLECTING };
     let compacting = Left { compactions: 1, writers: 1, fences: 0, ..COLLECTING };
-    breaks("what roots need", |rules, _| rules.roots_count = false, COLLECTING);
-    breaks("sweeps wait", |rules, _| rules.sweep_waits = false, COLLECTING);
-    let neither = |rules: &mut Rules, _: &mut Fixed| (rules.sweep_waits, rules.commit_looks) = (false, false);
-    breaks("sweeps wait and commits look", neither, COLLECTING);
-    breaks("keeps count", |rules, _| rules.keep_counts = false, COLLECTING);
-    breaks("keys move", |rules, _| rules.keys_move = false, COLLECTING);
-    breaks("losers decide again", |rules, _| rules.losers_decide_again = false, COLLECTING);
-    breaks("a forget is final", |rules, _| rules.forget_is_final = false, reviving);
-    breaks("pins count", |rules, _| rules.pins_count = false, pinning);
-    breaks("strays are logged", |_, fixed| fixed.deletes_strays = true, COLLECTING);
-    breaks("compactions serve once committed", |_, fixed| fixed.counts_early = true, compacting);
+    breaks(&[Rule::RootsCount], COLLECTING);
+    breaks(&[Rule::SweepsWait], COLLECTING);
+    breaks(&[Rule::SweepsWait, Rule::CommitsLook], COLLECTING);
+    breaks(&[Rule::KeepsCount], COLLECTING);
+    breaks(&[Rule::KeysMove], COLLECTING);
+    breaks(&[Rule::PrefixesDecide], COLLECTING);
+    breaks(&[Rule::StraysAreLogged], COLLECTING);
+    breaks(&[Rule::ForgetsAreFinal], reviving);
+    breaks(&[Rule::PinsCount], pinning);
+    breaks(&[Rule::CopiesWait], compacting);
 }
 
 #[test]

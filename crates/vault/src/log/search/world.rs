@@ -7,7 +7,7 @@ use super::super::collection::PIN_MICROS_MAX;
 use super::super::duty::{Evidence, Needed, ReadList};
 use super::super::fold::Appender;
 use super::super::fold::tests::{TIME, World as Log, session, sign, snapshot};
-use super::super::rules::Rules;
+use super::super::rules::{self, Rule};
 use super::super::state::{SessionState, State};
 use super::super::statement::{Body, CommitStatement, Replacement, ReplacesStatement};
 use super::super::{Op, SignedStatement};
@@ -113,10 +113,6 @@ pub(super) struct Fixed {
     pub(super) first: SignedStatement,
     pub(super) replaces: BTreeMap<Vec<SnapshotId>, SignedStatement>,
     pub(super) evidence: Evidence,
-    /// A mutant: what a keeper deletes it never logged.
-    pub(super) deletes_strays: bool,
-    /// A mutant: packs of a compaction serve before it is committed.
-    pub(super) counts_early: bool,
 }
 
 impl Fixed {
@@ -140,8 +136,6 @@ impl Fixed {
             commits,
             replaces: BTreeMap::new(),
             evidence: Evidence { lists: lists.into(), ..Evidence::default() },
-            deletes_strays: false,
-            counts_early: false,
         }
     }
 
@@ -168,15 +162,8 @@ pub(super) fn statement(key: &SigningKey, snapshot: SnapshotId, writer: usize, p
 }
 
 impl World {
-    pub(super) fn start(fixed: &mut Fixed, rules: Rules, left: Left) -> Self {
-        let mut log = Log::new();
-        log.state.rules = rules;
-        *fixed = Fixed {
-            deletes_strays: fixed.deletes_strays,
-            counts_early: fixed.counts_early,
-            ..Fixed::new(&log)
-        };
-        let state = Rc::new(log.state);
+    pub(super) fn start(fixed: &Fixed, state: State, left: Left) -> Self {
+        let state = Rc::new(state);
         let idle = Writer { doing: Doing::Nothing, known: Rc::clone(&state), since: 0 };
         let mut world = Self {
             head: Rc::clone(&state),
@@ -251,12 +238,12 @@ impl World {
     }
 
     pub(super) fn needed(&self, fixed: &Fixed) -> Needed {
-        let decided_on = if self.head.rules.losers_decide_again { &self.head } else { &self.keeper };
-        let mut needed = Needed::of(decided_on, &fixed.evidence, TIME);
-        if fixed.counts_early && self.compacting == Doing::Relying(COMPACT) {
-            needed.forget(&name(FIRST));
+        let decided_on = if Rule::PrefixesDecide.holds() { &self.head } else { &self.keeper };
+        rules::forget_copied();
+        if self.compacting == Doing::Relying(COMPACT) {
+            rules::copied([name(FIRST).id].iter());
         }
-        needed
+        Needed::of(decided_on, &fixed.evidence, TIME)
     }
 
     /// Every world that one step leads to, with the step's name.
@@ -369,7 +356,7 @@ impl World {
         op: &Op,
         number: usize,
     ) -> Option<Doing> {
-        let decided_on = if self.head.rules.losers_decide_again {
+        let decided_on = if Rule::PrefixesDecide.holds() {
             Rc::clone(&self.head)
         } else {
             Rc::clone(&self.writers.get(number)?.known)
@@ -397,7 +384,7 @@ impl World {
     }
 
     pub(super) fn keeper_steps(&self, fixed: &Fixed, found: &mut Vec<(String, Self)>) {
-        if !self.head.rules.losers_decide_again {
+        if !Rule::PrefixesDecide.holds() {
             let world = Self { keeper: Rc::clone(&self.head), ..self.clone() };
             found.push(("keeper: read".to_owned(), world));
         }
@@ -430,7 +417,7 @@ impl World {
                     .map(|(_, all)| all.clone())
                     .unwrap_or_default()
                 {
-                    world.late.insert((name, before.filter(|_| world.head.rules.keys_move)));
+                    world.late.insert((name, before.filter(|_| Rule::KeysMove.holds())));
                 }
                 found.push((format!("sweep {names:?}"), world));
             }
@@ -444,7 +431,7 @@ impl World {
                 found.push((format!("fence {number}"), world));
             }
         }
-        if fixed.deletes_strays {
+        if !Rule::StraysAreLogged.holds() {
             for key in self.store.iter().filter(|(name, _)| is_free(name)) {
                 let mut world = self.clone();
                 world.store.remove(key);
