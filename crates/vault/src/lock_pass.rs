@@ -3,7 +3,7 @@
 //! | who | locks what | when |
 //! |---|---|---|
 //! | [`prove`] | what opens the vault | before a session begins: who may not lock learns it before hours of upload |
-//! | [`Locking`] | what a commit relies on, the snapshot last | before the entry that ends a session is appended |
+//! | `Locking` | what a commit relies on, the snapshot last | before the entry that ends a session is appended |
 //! | [`lock_pass`] | everything that is needed | once in each generation: `gc`, `vault lock` |
 //! | [`review`] | nothing: it looks | `vault status`, `check` |
 //!

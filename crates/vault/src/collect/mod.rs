@@ -6,8 +6,9 @@
 //! trees ─▶ marks ───┘                         sweep, condemn, compact ─▶ the log
 //! ```
 //!
-//! [`reach`] marks what snapshots reach, [`plan`] decides, [`Collector`] does, of compactions on all replicas at once ([`beside`]). Everything may stop anywhere: each step is a
-//! log entry or a delete that may be repeated, and the next collection plans anew from what is there.
+//! [`reach`] marks what snapshots reach, [`plan`] decides, [`Collector`] does; compactions it does on all replicas at once
+//! (`beside`). Everything may stop anywhere: each step is a log entry or a delete that may be repeated, and the next collection
+//! plans anew from what is there.
 
 mod beside;
 #[cfg(test)]
