@@ -112,8 +112,12 @@ fn matrix(kind: u8, reach: Reach) {
 
 fn one_case(prepared: &Prepared, object: &Path, damage: Damage, (kind, reach): (u8, Reach)) {
     let place = &prepared.place;
-    let (vault, whole) = (place.vault_dir(), place.path("whole"));
-    run("cp", ["-a".as_ref(), vault.as_os_str(), whole.as_os_str()]);
+    let vault = place.vault_dir();
+    // The client goes back with the vault: a restore adds to the log, and what was seen is remembered.
+    let kept = [(vault.as_path(), place.path("whole")), (place.owner.machine.as_path(), place.path("machine"))];
+    for (now, then) in &kept {
+        run("cp", ["-a".as_ref(), now.as_os_str(), then.as_os_str()]);
+    }
     damage.apply(&vault.join(object));
     place.owner.clear_cache();
     let case = format!("{damage:?} of {}", object.display());
@@ -145,8 +149,10 @@ fn one_case(prepared: &Prepared, object: &Path, damage: Damage, (kind, reach): (
         Reach::Nothing => assert_eq!(restored, [true, true], "{case}: every snapshot restores"),
         Reach::Vault => {}
     }
-    std::fs::remove_dir_all(&vault).unwrap();
-    std::fs::rename(&whole, &vault).unwrap();
+    for (now, then) in &kept {
+        std::fs::remove_dir_all(now).unwrap();
+        std::fs::rename(then, now).unwrap();
+    }
 }
 
 /// `ls` shows all names, or fails and says why.
