@@ -43,7 +43,8 @@ async fn what_a_forgotten_snapshot_alone_needed_goes_after_grace_and_not_before(
     forget(&mut world, &[first]).await;
 
     let plan = world.plan(&NO_COMPACTION).await;
-    assert!(plan.left.condemn_amount.objects > 0 && plan.left.condemn_amount.bytes > 4 * 4200);
+    // The pack of content at least; where the boundary key lets both trees share a node, their pack of nodes stays.
+    assert!(plan.left.condemn_amount.objects > 0 && plan.left.condemn_amount.bytes > 3 * 4200);
     assert_eq!(world.objects().await, before, "a plan changes nothing");
     let done = world.collect(&NO_COMPACTION).await.unwrap();
     assert_eq!(done.condemned, plan.left.condemn_amount);
