@@ -200,10 +200,15 @@ impl Running {
     /// Waits until `done`, as long as it runs.
     ///
     /// # Panics
-    /// If it ends before.
+    /// If it ends before; with what it said.
     pub fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
         while !done(self) {
-            assert!(self.is_running(), "the program ended before it was expected to");
+            if !self.is_running() {
+                let child = self.child.take().expect("the run was not waited for yet");
+                let output = child.wait_with_output().expect("wait for the program");
+                let run = Run::new(std::mem::take(&mut self.shown), output);
+                panic!("the program ended before it was expected to: {run}");
+            }
             std::thread::park_timeout(std::time::Duration::from_millis(20));
         }
     }

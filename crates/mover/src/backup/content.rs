@@ -24,6 +24,9 @@ pub(crate) struct Content {
     pub(crate) profile: u8,
 }
 
+/// So much of a hole is hashed between two looks whether to stop.
+pub(super) const HOLE_STEP: u64 = 64 << 20;
+
 /// Cuts, hashes and offers a stream of bytes and holes.
 pub(crate) struct ContentWriter<'a> {
     ingest: &'a Ingest,
@@ -73,11 +76,19 @@ impl<'a> ContentWriter<'a> {
         }
     }
 
-    /// Takes a hole that is stored and not hashed.
-    pub(crate) fn hash_hole_again(&mut self, length: u64) {
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update_zeros(length);
+    /// Takes a hole that is stored and not hashed; false if `stop` said so before its end: the writer is of no use then.
+    pub(crate) fn hash_hole_again(&mut self, length: u64, stop: &dyn Fn() -> bool) -> bool {
+        let Some(hasher) = &mut self.hasher else { return true };
+        let mut left = length;
+        while left > 0 {
+            if stop() {
+                return false;
+            }
+            let piece = left.min(HOLE_STEP);
+            hasher.update_zeros(piece);
+            left -= piece;
         }
+        true
     }
 
     /// How far the file is stored: its extents, the end of the last, and the hash; `None` before the first chunk's end.
@@ -97,18 +108,20 @@ impl<'a> ContentWriter<'a> {
         self.cut(self.chunker.max_bytes(), false)
     }
 
-    /// Takes the next hole. Chunking starts anew after it.
-    pub(crate) fn hole(&mut self, length: u64) -> Result<()> {
+    /// Takes the next hole. Chunking starts anew after it. False if `stop` said so before its end: the writer is of no use
+    /// then.
+    pub(crate) fn hole(&mut self, length: u64, stop: &dyn Fn() -> bool) -> Result<bool> {
         if length == 0 {
-            return Ok(());
+            return Ok(true);
         }
         self.cut(1, true)?;
         self.start_hashing();
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update_zeros(length);
+        if !self.hash_hole_again(length, stop) {
+            return Ok(false);
         }
         self.size += length;
-        self.extents.push(Extent::Hole { length }, &mut Nodes(self.ingest))
+        self.extents.push(Extent::Hole { length }, &mut Nodes(self.ingest))?;
+        Ok(true)
     }
 
     /// The whole file's content.

@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use shudao_vault::resume::PartialFile;
 use shudao_vault::{Error, Kind};
 
-use super::content::ContentWriter;
+use super::content::{ContentWriter, HOLE_STEP};
 use super::pump::{Outcome, ReadJob, problem_of};
 use super::reuse::Reuse;
 use super::unfinished::{Unfinished, Watch};
@@ -143,7 +143,7 @@ impl FileReader<'_> {
                     self.count_read(length);
                     writer.data(&buffer[..length])?;
                 }
-                Ok(Piece::Hole(length)) => writer.hole(length)?,
+                Ok(Piece::Hole(length)) => self.take_hole(length, found, writer, watch)?,
                 Err(error) => return Ok(Once::Unread(error.into())),
             }
         }
@@ -152,6 +152,30 @@ impl FileReader<'_> {
             Ok(_) => Once::Changed,
             Err(error) => Once::Unread(error.into()),
         })
+    }
+
+    /// Takes a hole, whose zeros are hashed like bytes: of terabytes that takes long, so it may be broken off. What is told
+    /// then is how far the file was before it.
+    fn take_hole(
+        &self,
+        length: u64,
+        found: &Found,
+        writer: &mut ContentWriter<'_>,
+        watch: &mut Option<Watch<'_>>,
+    ) -> Result<(), BackupError> {
+        let is_long = watch.is_some() && length > HOLE_STEP;
+        let before = if is_long { self.so_far(found, writer)? } else { None };
+        if writer.hole(length, &|| self.is_stopped())? {
+            return Ok(());
+        }
+        if let Some(watch) = watch {
+            watch.tell(before);
+        }
+        Err(BackupError::Interrupted)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.progress.stop.load(Ordering::Relaxed)
     }
 
     /// Passes over what is stored, reading only the last bytes of it that its hash lacks; false if the file has another
@@ -172,7 +196,11 @@ impl FileReader<'_> {
                     self.count_read(length);
                     writer.hash_again(&buffer[..length]);
                 }
-                Ok(Piece::Hole(length)) if length <= left as u64 => writer.hash_hole_again(length),
+                Ok(Piece::Hole(length)) if length <= left as u64 => {
+                    if !writer.hash_hole_again(length, &|| self.is_stopped()) {
+                        return Err(BackupError::Interrupted);
+                    }
+                }
                 // What cannot be read now is read from the start, and found out there.
                 Ok(Piece::Hole(_) | Piece::End | Piece::Shrunk) | Err(_) => return Ok(false),
             }
@@ -189,7 +217,7 @@ impl FileReader<'_> {
         writer: &ContentWriter<'_>,
         watch: &mut Option<Watch<'_>>,
     ) -> Result<(), BackupError> {
-        let stop = self.progress.stop.load(Ordering::Relaxed);
+        let stop = self.is_stopped();
         if let Some(watch) = watch
             && (stop || watch.is_asked())
         {
