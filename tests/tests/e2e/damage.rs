@@ -114,7 +114,8 @@ fn one_case(prepared: &Prepared, object: &Path, damage: Damage, (kind, reach): (
     let place = &prepared.place;
     let vault = place.vault_dir();
     // The client goes back with the vault: a restore adds to the log, and what was seen is remembered.
-    let kept = [(vault.as_path(), place.path("whole")), (place.owner.machine.as_path(), place.path("machine"))];
+    let kept =
+        [(vault.as_path(), place.path("whole")), (place.owner.machine.as_path(), place.path("machine"))];
     for (now, then) in &kept {
         run("cp", ["-a".as_ref(), now.as_os_str(), then.as_os_str()]);
     }
