@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -23,9 +23,6 @@ use super::options::{StoreOptions, Timeouts};
 use super::{Creation, Listed, OBJECT_BYTES_MAX, missing, name, range_of, too_long};
 use failure::failed;
 use write::Writing;
-
-/// Temporary files of runs that ended longer ago than this are cleared away.
-const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directory backend.
 pub(super) struct Local {
@@ -50,7 +47,7 @@ impl Local {
     }
 
     pub(super) async fn prepare(&self) -> Result<()> {
-        self.run("prepare the directory", 0, |files| files.prepare(SystemTime::now())).await
+        self.run("prepare the directory", 0, |files| files.prepare()).await
     }
 
     pub(super) async fn read(&self, path: &str) -> Result<Bytes> {
@@ -111,7 +108,7 @@ impl Local {
 }
 
 impl Files {
-    fn prepare(&self, now: SystemTime) -> Result<()> {
+    fn prepare(&self) -> Result<()> {
         let shown = self.root.display().to_string();
         match std::fs::DirBuilder::new().mode(0o700).create(&self.root) {
             Ok(()) => {
@@ -129,21 +126,7 @@ impl Files {
             }
             Err(error) => return Err(failed("make the directory", &shown, error)),
         }
-        self.clear_temporary(now);
         Ok(())
-    }
-
-    /// Removes what runs left in `tmp/` that ended more than a day before `now`. Failure is harmless: nobody reads
-    /// there.
-    fn clear_temporary(&self, now: SystemTime) {
-        let Ok(entries) = std::fs::read_dir(self.root.join(name::TEMPORARY)) else { return };
-        for entry in entries.flatten() {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified());
-            let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
-            if age.is_some_and(|age| age > TEMPORARY_AGE_MAX) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
     }
 
     fn open(&self, path: &str) -> Result<(File, u64)> {

@@ -6,7 +6,7 @@ use super::*;
 
 fn files(directory: &Path) -> Files {
     let files = Files { root: directory.join("root"), writing: Writing::default() };
-    files.prepare(SystemTime::now()).unwrap();
+    files.prepare().unwrap();
     files
 }
 
@@ -80,32 +80,41 @@ fn readers_beside_a_writer_see_whole_objects_or_none() {
 }
 
 #[test]
-fn what_a_crashed_run_left_is_no_object_and_is_cleared_after_a_day() {
+fn what_a_killed_run_left_is_no_object_and_goes_before_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
-    let files = files(directory.path());
-    files.create("packs/00/x", b"x").unwrap();
-    let (stale, fresh) = (files.root.join("tmp/1-0"), files.root.join("tmp/1-1"));
-    std::fs::write(&stale, b"half an obj").unwrap();
-    std::fs::write(&fresh, b"half an obj").unwrap();
-    let now = SystemTime::now();
-    File::options().write(true).open(&stale).unwrap().set_modified(now - 2 * TEMPORARY_AGE_MAX).unwrap();
-    assert_eq!(files.list("").unwrap().len(), 1);
-    files.prepare(now).unwrap();
-    assert!(!stale.exists() && fresh.exists());
-    // A clock that went back clears nothing away.
-    files.prepare(SystemTime::UNIX_EPOCH).unwrap();
-    assert!(fresh.exists());
+    let killed = files(directory.path());
+    let left = killed.root.join("tmp/1-0");
+    std::fs::create_dir(killed.root.join("tmp")).unwrap();
+    std::fs::write(&left, b"half an obj").unwrap();
+    let held = killed.root.join("tmp/1-1");
+    let lock = File::create(&held).unwrap();
+    lock.lock().unwrap();
+    let next = files(directory.path());
+    assert!(next.list("").unwrap().is_empty() && left.exists(), "a reader clears nothing away");
+    next.create("packs/00/x", b"x").unwrap();
+    assert!(!left.exists() && held.exists(), "what another run is writing stays");
+    assert_eq!(next.list("").unwrap().len(), 1);
 }
 
+/// Many stores clear away while others write: nobody loses what it writes, and nothing is left.
 #[test]
-fn a_temporary_name_that_is_taken_is_passed_over() {
+fn clearing_away_takes_nothing_from_whoever_writes() {
     let directory = tempfile::tempdir().unwrap();
-    let files = files(directory.path());
-    std::fs::create_dir(files.root.join("tmp")).unwrap();
-    let other = files.root.join(format!("tmp/{}-0", std::process::id()));
-    std::fs::write(&other, b"another host's").unwrap();
-    assert_eq!(files.create("log/0", b"birth").unwrap(), Creation::New);
-    assert_eq!(std::fs::read(&other).unwrap(), b"another host's");
+    let root = &files(directory.path()).root;
+    std::thread::scope(|scope| {
+        for writer in 0..4_u8 {
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let files = Files { root: root.clone(), writing: Writing::default() };
+                    let path = format!("packs/00/{writer}-{n}");
+                    assert_eq!(files.create(&path, &[writer; 4096]).unwrap(), Creation::New);
+                    assert!(files.read(&path).unwrap() == [writer; 4096][..]);
+                }
+            });
+        }
+    });
+    let files = Files { root: root.clone(), writing: Writing::default() };
+    assert_eq!((files.list("").unwrap().len(), temporaries(&files)), (200, 0));
 }
 
 #[test]
@@ -140,16 +149,16 @@ fn the_root_is_made_but_not_its_parent() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("a/b");
     let files = Files { root: root.clone(), writing: Writing::default() };
-    let error = files.prepare(SystemTime::now()).unwrap_err();
+    let error = files.prepare().unwrap_err();
     assert_eq!(error.kind(), Kind::Input);
     assert!(error.to_string().contains("parent directory does not exist"), "{error}");
     std::fs::create_dir(directory.path().join("a")).unwrap();
-    files.prepare(SystemTime::now()).unwrap();
-    files.prepare(SystemTime::now()).unwrap();
+    files.prepare().unwrap();
+    files.prepare().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let files = Files { root: file, writing: Writing::default() };
-    assert_eq!(files.prepare(SystemTime::now()).unwrap_err().kind(), Kind::Input);
+    assert_eq!(files.prepare().unwrap_err().kind(), Kind::Input);
 }
 
 #[test]

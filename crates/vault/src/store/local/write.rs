@@ -2,28 +2,33 @@
 //!
 //! ```text
 //! 1  the name is taken?  sync its directory, answer Exists
-//! 2  tmp/<pid>-<n>       created exclusively, written, fsync
+//! 2  tmp/<random>        created exclusively, locked, written, fsync
 //! 3  directories         made where missing; each one synced into its parent once per store
 //! 4  renameat2 NOREPLACE (or link and unlink)    taken meanwhile: sync its directory, answer Exists
 //!    rename                                      when an object that is damaged is replaced by a whole copy
 //! 5  the directory       fsync, answer New
 //! ```
 //!
-//! A crash before 4 leaves a file in `tmp/` that nobody reads; after 4 the object is whole, because 2 synced it, and
-//! whoever answers for it has synced its directory.
+//! A crash before 4 leaves a file in `tmp/` that nobody reads, and with it goes the lock (`flock`): the next run sees that
+//! nobody writes it any more. No name is ever used again, so a file that is removed too early can only be missing at 4, and
+//! never be another's. After 4 the object is whole, because 2 synced it, and whoever answers for it has synced its
+//! directory.
+//!
+//! A file without a name (`O_TMPFILE`) would leave nothing at all, but btrfs syncs none that has no name yet: one that is
+//! linked after its sync may be found empty after a crash.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, RenameFlags, flock};
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
+use crate::suite::random;
 
 use super::super::{Creation, name};
 use super::failure::{failed, unsynced};
@@ -31,7 +36,8 @@ use super::failure::{failed, unsynced};
 /// What one store remembers between writes.
 #[derive(Default)]
 pub(super) struct Writing {
-    temporaries: AtomicU64,
+    /// What killed runs left in `tmp/` is removed before the first write.
+    clearing: OnceLock<()>,
     /// Directories whose own entries are known to be synced, up to the root.
     durable: Mutex<HashSet<PathBuf>>,
     /// Free bytes of the pretended disk, when a test sets them.
@@ -47,7 +53,7 @@ struct Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone already after a rename; what cannot be removed is cleared away by a later run.
+        // Gone already after a rename; what cannot be removed is removed by a later run.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -109,14 +115,13 @@ impl Writing {
 
     fn open_temporary(&self, root: &Path) -> io::Result<Temporary> {
         let directory = root.join(name::TEMPORARY);
+        self.clearing.get_or_init(|| clear_temporary(&directory));
         let mut made = false;
         loop {
-            let n = self.temporaries.fetch_add(1, Ordering::Relaxed);
-            let path = directory.join(format!("{}-{n}", std::process::id()));
+            let path = directory.join(format!("{:032x}", u128::from_le_bytes(random())));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => return Ok(Temporary { path, file }),
-                // A process of the same number, on this host or another, was here before.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Ok(file) if is_ours(&file)? => return Ok(Temporary { path, file }),
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound && !made => {
                     make(&directory)?;
                     made = true;
@@ -159,6 +164,29 @@ impl Writing {
     fn durable(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
         // Every change of the set is a single call, so a panic elsewhere leaves it whole.
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes what killed runs left in `tmp/`: what nobody holds a lock on. Failure is harmless: nobody reads there.
+fn clear_temporary(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(&path);
+        if let Ok(file) = opened
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Locks a file that was just made in `tmp/`; false if another run took it for a dead one's first, and removes it.
+fn is_ours(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        // Where there are no locks, nobody removes anything.
+        _ => Ok(file.metadata()?.nlink() > 0),
     }
 }
 
