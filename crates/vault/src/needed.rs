@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{NeedListId, PackId, SegmentId, Timestamp, VaultId};
 use crate::log::State;
 use crate::log::duty::{Evidence, Needed, ReadList};
@@ -87,9 +87,61 @@ fn unless_lost<T>(read: Result<T>) -> Result<Option<T>> {
 /// # Errors
 /// [`Kind::Missing`] and [`Kind::Damaged`] if it or one below cannot be used; the store's.
 pub async fn read_list(objects: &Objects, vault: VaultId, id: NeedListId) -> Result<ReadList> {
+    read_list_naming(objects, vault, id).await.map_err(|lost| lost.error)
+}
+
+/// A need list that cannot be used.
+#[derive(Debug)]
+pub struct LostList {
+    /// Which one: the list that was asked for, or one that it builds on.
+    pub id: NeedListId,
+    /// Why.
+    pub error: Error,
+}
+
+/// As [`read_list`], for whoever is to mend what fails.
+///
+/// # Errors
+/// As [`read_list`], with the list to blame.
+pub async fn read_list_naming(
+    objects: &Objects,
+    vault: VaultId,
+    id: NeedListId,
+) -> std::result::Result<ReadList, LostList> {
     let mut chain = NeedChain::to(vault, id);
+    let mut last = id;
     while let Some(id) = chain.next() {
-        chain.take(&objects.read(&Name::index(id)).await?)?;
+        last = id;
+        let read = objects.read(&Name::index(id)).await;
+        read.and_then(|bytes| chain.take(&bytes)).map_err(|error| LostList { id, error })?;
     }
-    chain.resolve()
+    chain.resolve().map_err(|error| LostList { id: last, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ObjectId;
+    use crate::need::{NeedBase, NeedList};
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_lost_list_is_named_also_where_another_builds_on_it() {
+        let vault = VaultId([1; 16]);
+        let objects = Objects::new(Store::memory());
+        let packs: BTreeSet<PackId> = (0..40_u8).map(|n| PackId::of(&[n])).collect();
+        let below = NeedList::plan_next(None, &packs).encode(vault);
+        let id = ObjectId::of(&below);
+        let more = packs.iter().copied().chain([PackId::of(b"one more")]).collect();
+        let list = NeedList::plan_next(Some(NeedBase { id, depth: 0, packs: &packs }), &more);
+        assert_eq!(list.base(), Some(id));
+        let bytes = list.encode(vault);
+        let above = ObjectId::of(&bytes);
+        let named = async || read_list_naming(&objects, vault, above).await.map_err(|lost| lost.id);
+        assert_eq!(named().await.unwrap_err(), above);
+        objects.put(&Name::index(above), bytes.into()).await.unwrap();
+        assert_eq!(named().await.unwrap_err(), id);
+        objects.put(&Name::index(id), below.into()).await.unwrap();
+        assert_eq!(named().await.unwrap().packs, more);
+    }
 }

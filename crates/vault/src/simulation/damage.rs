@@ -9,7 +9,7 @@ use super::client::{Client, DAY};
 use crate::error::{Error, Kind, Result};
 use crate::id::Timestamp;
 use crate::name::Name;
-use crate::needed::NeedReader;
+use crate::needed::{NeedReader, read_list_naming};
 use crate::objects::read_hashed;
 use crate::replica::Replica;
 use crate::replicas::Siblings;
@@ -74,7 +74,7 @@ impl Damaged {
         }
     }
 
-    /// Mends everything, and puts back by hand what the sibling has collected meanwhile.
+    /// Puts back by hand what the sibling has not got whole any more, and mends the rest.
     ///
     /// # Errors
     /// What could have been mended and was not.
@@ -84,22 +84,24 @@ impl Damaged {
         sibling: &Replica,
         now: Timestamp,
     ) -> std::result::Result<(), String> {
-        let siblings = Siblings::new([sibling.objects().clone()]);
-        let failed = |error: Error| error.to_string();
-        // What an unread list names shows once the list is mended.
-        for _ in 0..2 {
-            mend_all(replica, &siblings, now).await.map_err(failed)?;
+        let damaged = self.0.take();
+        let in_force = damaged.iter().filter_map(|(key, whole)| {
+            let (name, _) = Name::of_key(key)?;
+            (replica.objects().key(&name) == *key).then_some((name, key, whole))
+        });
+        for (name, key, whole) in in_force.clone() {
+            if sibling.objects().read(&name).await.is_err() {
+                inside(replica.store()).set(key, whole.clone());
+            }
         }
-        for (key, whole) in self.0.take() {
-            let Some((name, _)) = Name::of_key(&key) else { continue };
-            if replica.objects().key(&name) != key || replica.objects().read(&name).await.is_ok() {
-                continue;
+        let failed = |error: Error| error.to_string();
+        let siblings = Siblings::new([sibling.objects().clone()]);
+        mend_all(replica, &siblings, now).await.map_err(failed)?;
+        let needed = NeedReader::default().needed(replica, now).await.map_err(failed)?;
+        for (name, ..) in in_force.filter(|(name, ..)| needed.contains(name)) {
+            if replica.objects().read(&name).await.is_err() {
+                return Err(format!("{name} could be mended and was not"));
             }
-            let needed = NeedReader::default().needed(replica, now).await.map_err(failed)?;
-            if needed.contains(&name) && sibling.objects().read(&name).await.is_ok() {
-                return Err(format!("{key} could be mended and was not"));
-            }
-            inside(replica.store()).set(&key, whole);
         }
         Ok(())
     }
@@ -120,6 +122,18 @@ impl Client {
 
 /// Mends every object that the replica's roots need, as far as the sibling has it.
 async fn mend_all(replica: &Replica, siblings: &Siblings, now: Timestamp) -> Result<()> {
+    for visible in replica.state().roots(now).into_values() {
+        // Each list that is mended may build on another one that is to be.
+        let mut last = None;
+        while let Err(lost) = read_list_naming(replica.objects(), replica.vault_id(), visible.need_list).await
+        {
+            if last.replace(lost.id) == Some(lost.id)
+                || mend(&Name::index(lost.id), siblings, replica.objects()).await.is_err()
+            {
+                break;
+            }
+        }
+    }
     let needed = NeedReader::default().needed(replica, now).await?;
     for name in needed.names() {
         match mend(name, siblings, replica.objects()).await {

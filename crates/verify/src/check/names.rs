@@ -8,7 +8,7 @@ use shudao_vault::id::{ObjectId, PackId, SegmentId, SnapshotId};
 use shudao_vault::log::checkpoint::checkpoint_path;
 use shudao_vault::log::{Reason, Visible};
 use shudao_vault::name::Name;
-use shudao_vault::needed::read_list;
+use shudao_vault::needed::read_list_naming;
 use shudao_vault::object::{key_path, log_path};
 use shudao_vault::objects::read_hashed;
 use shudao_vault::replica::Replica;
@@ -202,7 +202,7 @@ pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport)
                 report.findings.push(damage(path, chain(&error), &consequence));
             }
         }
-        match read_list(replica.objects(), replica.vault_id(), visible.need_list).await {
+        match read_list_naming(replica.objects(), replica.vault_id(), visible.need_list).await {
             Ok(list) => {
                 let packs = replica.state().serving_all(&id, &list.packs);
                 report.counts.objects_read += 1;
@@ -211,15 +211,13 @@ pub(crate) async fn check_snapshots(replica: &Replica, report: &mut CheckReport)
                 }
                 needs.lists.insert(id, packs);
             }
-            Err(error) if stops(&error) => return Err(error),
-            Err(error) => {
+            Err(lost) if stops(&lost.error) => return Err(lost.error),
+            // Perhaps the list of a snapshot that is forgotten: nothing else would name it, and it is to be mended.
+            Err(lost) => {
                 let consequence =
                     format!("what snapshot {} needs is unknown, which blocks collection", id.short());
-                report.findings.push(damage(
-                    Name::index(visible.need_list).plain_key(),
-                    chain(&error),
-                    &consequence,
-                ));
+                let path = Name::index(lost.id).plain_key();
+                report.findings.push(damage(path, chain(&lost.error), &consequence));
             }
         }
     }
