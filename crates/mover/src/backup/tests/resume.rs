@@ -404,10 +404,12 @@ async fn a_session_that_was_closed_meanwhile_is_not_gone_on_with() {
     assert_eq!(scene.read_back(done.snapshot.unwrap()).await, scene.live());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reference_is_counted_for_what_only_checkpoints_needed() {
     let scene = Scene::new().await;
-    let done = scene.run(&Host::new()).await;
+    let host = Host::new();
+    interrupted_after(&scene, "owner", &host, 1).await;
+    let done = scene.run(&host).await;
     assert!(!scene.store.list("sessions/").await.unwrap().is_empty());
     assert!(counts_what_it_needs(&scene, done.snapshot.unwrap()).await);
 }
