@@ -1,6 +1,7 @@
 //! Adding, listing, removing and rotating keys.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -112,23 +113,34 @@ async fn publish_key(
 
 /// What has been heard of keys on all opened replicas: a change that was decided by it is decided again where a log says
 /// more.
-pub(super) struct Heard(BTreeMap<Subject, u64>);
+pub(super) struct Heard {
+    serials: BTreeMap<Subject, u64>,
+    is_outdated: AtomicBool,
+}
 
 impl Heard {
     pub(super) fn on(replicas: &[Replica]) -> Self {
-        let mut heard = BTreeMap::new();
+        let mut serials = BTreeMap::new();
         for (subject, serial) in replicas.iter().flat_map(|replica| replica.state().key_serials()) {
-            let known = heard.entry(subject).or_insert(serial);
+            let known = serials.entry(subject).or_insert(serial);
             *known = serial.max(*known);
         }
-        Self(heard)
+        Self { serials, is_outdated: AtomicBool::new(false) }
     }
 
-    /// Whether this state says nothing later of any key.
-    pub(super) fn covers(&self, state: &State) -> bool {
-        state
-            .key_serials()
-            .all(|(subject, serial)| self.0.get(&subject).is_some_and(|known| serial <= *known))
+    /// [`Kind::Conflict`] if this state says something later of any key.
+    pub(super) fn must_cover(&self, state: &State) -> Result<()> {
+        let is_known = |(subject, serial)| self.serials.get(&subject).is_some_and(|known| serial <= *known);
+        if state.key_serials().all(is_known) {
+            return Ok(());
+        }
+        self.is_outdated.store(true, Ordering::Relaxed);
+        Err(changed_meanwhile())
+    }
+
+    /// Whether a state was met that says something later.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Relaxed)
     }
 }
 
@@ -201,19 +213,12 @@ impl Vault {
             self.hear().await?;
             let heard = Heard::on(&self.replicas);
             let body = self.removal(slot).await?;
-            let moved = std::sync::atomic::AtomicBool::new(false);
-            let still = |state: &State| {
-                if heard.covers(state) {
-                    return Ok(());
-                }
-                moved.store(true, std::sync::atomic::Ordering::Relaxed);
-                Err(changed_meanwhile())
-            };
+            let still = |state: &State| heard.must_cover(state);
             let ends_here = matches!(&body, Body::Key { subject, .. } if *subject == slot.0);
             let saying = Saying { body, still: &still };
             match publish(&mut self.replicas, &self.ring, now, saying).await {
                 Ok(outcomes) => self.settle(outcomes)?,
-                Err(_) if moved.into_inner() => continue,
+                Err(_) if heard.is_outdated() => continue,
                 Err(error) => return Err(error),
             }
             if ends_here {

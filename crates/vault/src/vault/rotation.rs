@@ -42,21 +42,14 @@ impl Vault {
             let own = slots.iter().find(|(slot, _)| slot.id == self.opened.slot);
             let Some((own, _)) = own else { return Err(changed_meanwhile()) };
             let sealed = self.reseal(own, ring)?;
-            let moved = std::sync::atomic::AtomicBool::new(false);
-            let still = |state: &State| {
-                if heard.covers(state) {
-                    return Ok(());
-                }
-                moved.store(true, std::sync::atomic::Ordering::Relaxed);
-                Err(changed_meanwhile())
-            };
+            let still = |state: &State| heard.must_cover(state);
             match put_slot(&mut self.replicas, ring, &sealed, (now, &still)).await {
                 Ok(outcomes) => {
                     self.settle(outcomes)?;
                     self.opened = self.latest_of(sealed.id);
                     return Ok(());
                 }
-                Err(_) if moved.into_inner() => {}
+                Err(_) if heard.is_outdated() => {}
                 Err(error) => return Err(error),
             }
         }
