@@ -345,7 +345,8 @@ impl Session {
     /// condemned. `made` are its last objects, which are put here. Where the settings want locks, all of it is locked before.
     ///
     /// # Errors
-    /// [`Kind::Unlocked`] if something cannot be locked; [`Kind::Conflict`] if the session was closed by another, or something that it relies on was swept and is gone.
+    /// [`Kind::Unlocked`] if something cannot be locked; [`Kind::Conflict`] if the session was closed by another, or something
+    /// that it relies on was swept and is gone.
     pub(crate) async fn conclude(
         &self,
         replica: &mut Replica,

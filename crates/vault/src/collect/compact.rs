@@ -1,7 +1,8 @@
 //! Compaction: frames that snapshots reach move into new packs, and a statement says which packs serve whom from then on.
 //!
-//! An ordinary session on all replicas at once ([`super::beside`]): begin, new packs, their segments, and one `replace` at the end. Until that entry nothing is different for
-//! anybody; after it the old packs serve no snapshot that was walked, and go like any waste. A crash leaves strays.
+//! An ordinary session on all replicas at once ([`super::beside`]): begin, new packs, their segments, and one `replace` at
+//! the end. Until that entry nothing is different for anybody; after it the old packs serve no snapshot that was walked, and
+//! go like any waste. A crash leaves strays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

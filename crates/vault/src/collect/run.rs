@@ -205,7 +205,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Walks the trees of all roots, the other replicas' included: what they reach is copied too; none where nothing is to be compacted, or not everything could be read.
+    /// Walks the trees of all roots, the other replicas' included: what they reach is copied too; none where nothing is to
+    /// be compacted, or not everything could be read.
     async fn reach<'i>(&mut self, index: &'i Arc<Index>, options: &Options) -> Result<Option<Reach<'i>>> {
         if options.waste_percent.is_none() {
             return Ok(None);

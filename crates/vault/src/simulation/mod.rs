@@ -3,8 +3,9 @@
 //! The real code of log, session, resume, collection, compaction, courier and repair runs on stores in memory whose lines
 //! lose, repeat, delay and garble, on a clock that passes only while everybody waits. Two clients back up under one key, with
 //! checkpoints, and take up what an interrupted run left, on its own host or on another; two collect and compact (on
-//! both replicas, where both can be opened), one forgets, one pins and reads, one carries between the replicas, and one mends from the other replica what rots. Any of them
-//! may die with any request, or stand still for days. After every step of anybody:
+//! both replicas, where both can be opened), one forgets, one pins and reads, one carries between the replicas, and one
+//! mends from the other replica what rots. Any of them may die with any request, or stand still for days. After every step of
+//! anybody:
 //!
 //! - each root has every object that it needs, under its key in force (I1, I2);
 //! - no session that is open finds what it relies on swept (P1);
