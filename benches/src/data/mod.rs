@@ -55,11 +55,6 @@ impl DataSet {
         }
     }
 
-    /// Whether it is one large file.
-    pub fn is_single_file(self) -> bool {
-        matches!(self, Self::Image | Self::DumpInserted | Self::DumpUpdated)
-    }
-
     /// Makes the first generation in an empty directory.
     ///
     /// # Errors

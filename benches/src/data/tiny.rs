@@ -25,13 +25,8 @@ fn body(random: &mut Random) -> Vec<u8> {
 }
 
 pub(super) fn make(directory: &Path, scale: Scale) -> io::Result<()> {
-    many(directory, scale.of(FILES), scale.seed)
-}
-
-/// That many files.
-pub(super) fn many(directory: &Path, files: u64, seed: u64) -> io::Result<()> {
-    let mut random = Random::new(seed);
-    for number in 0..files {
+    let mut random = Random::new(scale.seed);
+    for number in 0..scale.of(FILES) {
         let path = path(directory, number);
         if number % FILES_A_DIRECTORY == 0
             && let Some(parent) = path.parent()
