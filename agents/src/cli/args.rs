@@ -15,6 +15,7 @@ use super::{
 const AFTER_HELP: &str = "\
 Environment:
   SHUDAO_VAULT             the vault, if --vault is not given: an address or a name from the config
+  SHUDAO_IDENTITY          a recipient's secret key file that opens the vault, if --identity is not given; before passwords
   SHUDAO_PASSWORD          the password itself
   SHUDAO_PASSWORD_FILE     a file whose first line is the password
   SHUDAO_PASSWORD_COMMAND  a shell command that prints the password

@@ -3,7 +3,8 @@
 //! ```toml
 //! [vault.files]
 //! replicas = ["/srv/vault/files", "s3://dr-bucket/files?endpoint=https://s3.example"]
-//! password_file = "/etc/shudao/files.password"     # or password_command = "pass show files"
+//! identity = "/etc/shudao/host.identity"           # or password_file = "/etc/shudao/files.password"
+//!                                                  # or password_command = "pass show files"
 //! source = "files"                                 # default for `backup --source`
 //! exclude = ["*.tmp"]                              # defaults for `backup`, before those of the command line
 //! exclude_from = ["/etc/shudao/files.exclude"]
@@ -38,6 +39,8 @@ pub(crate) struct Config {
 pub(crate) struct VaultConfig {
     /// Addresses of its replicas, the first one counting as the first everywhere.
     pub(crate) replicas: Vec<String>,
+    /// A recipient's secret key file; before a password.
+    pub(crate) identity: Option<PathBuf>,
     /// A file whose first line is the password.
     pub(crate) password_file: Option<PathBuf>,
     /// A shell command that prints the password.
@@ -101,8 +104,10 @@ fn fault(name: &str, vault: &VaultConfig) -> Option<(&'static str, String)> {
         return Some(("replicas", address.clone()));
     }
     let relative = |path: &&PathBuf| !path.is_absolute();
-    if let Some(path) = vault.password_file.as_ref().filter(relative) {
-        return Some(("password_file", shown(path)));
+    for (key, path) in [("identity", &vault.identity), ("password_file", &vault.password_file)] {
+        if let Some(path) = path.as_ref().filter(relative) {
+            return Some((key, shown(path)));
+        }
     }
     vault.exclude_from.iter().find(relative).map(|path| ("exclude_from", shown(path)))
 }
@@ -172,6 +177,7 @@ mod tests {
             ("[vault.a]\nreplicas = [\"a/b\"]", "a/b"),
             ("[vault.\"a/b\"]\nreplicas = [\"/a\"]", "a/b"),
             ("[vault.a]\nreplicas = [\"/a\"]\npassword_file = \"p\"", "password_file"),
+            ("[vault.a]\nreplicas = [\"/a\"]\nidentity = \"i\"", "identity"),
             ("[vault.a]\nreplicas = [\"/a\"]\nexclude_from = [\"p\"]", "exclude_from"),
         ];
         for (text, part) in cases {

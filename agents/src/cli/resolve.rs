@@ -121,13 +121,23 @@ fn no_directory(variable: &'static str) -> Failure {
 
 /// Where the password that opens the vault comes from: the environment, then the config, then a prompt.
 pub(crate) fn password(environment: &Environment, config: &VaultConfig) -> PasswordSource {
+    password_set(environment).unwrap_or_else(|| password_configured(config))
+}
+
+/// The environment's password.
+fn password_set(environment: &Environment) -> Option<PasswordSource> {
     if let Some(value) = environment.get_os("SHUDAO_PASSWORD") {
-        PasswordSource::value(value)
+        Some(PasswordSource::value(value))
     } else if let Some(path) = environment.path("SHUDAO_PASSWORD_FILE") {
-        PasswordSource::File(path)
-    } else if let Some(command) = environment.get("SHUDAO_PASSWORD_COMMAND") {
-        PasswordSource::Command(command.into())
-    } else if let Some(path) = &config.password_file {
+        Some(PasswordSource::File(path))
+    } else {
+        environment.get("SHUDAO_PASSWORD_COMMAND").map(|command| PasswordSource::Command(command.into()))
+    }
+}
+
+/// The config's password, else a prompt.
+fn password_configured(config: &VaultConfig) -> PasswordSource {
+    if let Some(path) = &config.password_file {
         PasswordSource::File(path.clone())
     } else if let Some(command) = &config.password_command {
         PasswordSource::Command(command.clone())
@@ -158,12 +168,20 @@ pub(crate) enum Unlock {
     Shares(Vec<PathBuf>),
 }
 
-/// The flags stand before everything else.
+/// The flags, then the environment, then the config, then a prompt; in each of them an identity stands before a password.
 pub(crate) fn unlock(args: &AccessArgs, environment: &Environment, config: &VaultConfig) -> Unlock {
-    match (&args.identity, args.shares.is_empty()) {
-        (Some(path), _) => Unlock::Identity(path.clone()),
-        (None, false) => Unlock::Shares(args.shares.clone()),
-        (None, true) => Unlock::Password(password(environment, config)),
+    if let Some(path) = &args.identity {
+        Unlock::Identity(path.clone())
+    } else if !args.shares.is_empty() {
+        Unlock::Shares(args.shares.clone())
+    } else if let Some(path) = environment.path("SHUDAO_IDENTITY") {
+        Unlock::Identity(path)
+    } else if let Some(password) = password_set(environment) {
+        Unlock::Password(password)
+    } else if let Some(path) = &config.identity {
+        Unlock::Identity(path.clone())
+    } else {
+        Unlock::Password(password_configured(config))
     }
 }
 
@@ -241,14 +259,22 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_open_stand_before_passwords() {
-        let environment = Environment::of(&[("SHUDAO_PASSWORD", "p")]);
+    fn flags_stand_before_the_environment_and_that_before_the_config() {
+        let environment = Environment::of(&[("SHUDAO_IDENTITY", "/e"), ("SHUDAO_PASSWORD", "p")]);
         let identity = AccessArgs { identity: Some("/i".into()), ..AccessArgs::default() };
         let shares = AccessArgs { shares: vec!["/1".into(), "/2".into()], ..AccessArgs::default() };
-        let config = VaultConfig::default();
-        assert!(matches!(unlock(&identity, &environment, &config), Unlock::Identity(_)));
-        assert!(matches!(unlock(&shares, &environment, &config), Unlock::Shares(files) if files.len() == 2));
-        assert!(matches!(unlock(&AccessArgs::default(), &environment, &config), Unlock::Password(_)));
+        let config = VaultConfig { identity: Some("/c".into()), ..VaultConfig::default() };
+        let of = |args: &AccessArgs, environment: &Environment| match unlock(args, environment, &config) {
+            Unlock::Identity(path) => path.display().to_string(),
+            Unlock::Shares(files) => format!("{} shares", files.len()),
+            Unlock::Password(source) => format!("{source:?}"),
+        };
+        assert_eq!(of(&identity, &environment), "/i");
+        assert_eq!(of(&shares, &environment), "2 shares");
+        let none = AccessArgs::default();
+        assert_eq!(of(&none, &environment), "/e");
+        assert_eq!(of(&none, &Environment::of(&[("SHUDAO_PASSWORD", "p")])), "Value(..)");
+        assert_eq!(of(&none, &Environment::default()), "/c");
     }
 
     #[test]
