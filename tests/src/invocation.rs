@@ -57,12 +57,27 @@ impl Invocation {
         self
     }
 
-    /// Runs as an ordinary user, from a copy of the binary in `room`, which becomes that user's.
+    /// Removes everything that opens a vault.
+    #[must_use]
+    pub fn keyless(self) -> Self {
+        self.without("SHUDAO_PASSWORD").without("SHUDAO_IDENTITY")
+    }
+
+    /// Runs as an ordinary user, from copies of the binary and the identity in `room`, which becomes that user's.
     #[must_use]
     pub fn as_nobody(mut self, room: &Path) -> Self {
         let copy = room.join("shudao");
         if !copy.exists() {
             std::fs::copy(binary(), &copy).expect("copy the binary to where everyone may run it");
+        }
+        let identity =
+            self.env.iter().find(|(name, _)| name == "SHUDAO_IDENTITY").map(|(_, path)| path.clone());
+        if let Some(identity) = identity {
+            let own = room.join("identity");
+            std::fs::copy(identity, &own).expect("copy the identity");
+            std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY))
+                .expect("give the identity to the user");
+            self = self.env("SHUDAO_IDENTITY", own);
         }
         std::os::unix::fs::chown(room, Some(NOBODY), Some(NOBODY)).expect("give the room to the user");
         self.program = copy.into();

@@ -23,17 +23,22 @@ impl Vaultbox {
         Self::with(home, replica, Vec::new())
     }
 
+    /// A place for a vault at `replica`, reached with these environment variables; nothing is initialised.
+    pub fn empty_at(replica: impl Into<OsString>, env: Vec<(String, String)>) -> Self {
+        Self::with(home(), replica.into(), env)
+    }
+
     /// A vault in a local directory.
     pub fn new() -> Self {
-        let this = Self::empty();
-        this.owner.init();
+        let mut this = Self::empty();
+        this.owner.init_with_identity([this.owner.replica.clone()]);
         this
     }
 
     /// A vault at `replica`, reached with these environment variables.
     pub fn at(replica: impl Into<OsString>, env: Vec<(String, String)>) -> Self {
-        let this = Self::with(home(), replica.into(), env);
-        this.owner.init();
+        let mut this = Self::empty_at(replica, env);
+        this.owner.init_with_identity([this.owner.replica.clone()]);
         this
     }
 
@@ -62,7 +67,7 @@ impl Vaultbox {
         PathBuf::from(&self.owner.replica)
     }
 
-    /// Another machine with the owner's password, which has seen nothing yet.
+    /// Another machine with the owner's secrets, which has seen nothing yet.
     pub fn other_machine(&self, name: &str) -> Client {
         let mut client =
             Client::new(self.home.path(), name, self.owner.replica.clone(), self.owner.env.clone());
@@ -72,12 +77,11 @@ impl Vaultbox {
 
     /// Someone with a key of their own: `role` is `owner`, `writer` or `keeper`.
     pub fn with_role(&self, name: &str, role: &str) -> Client {
-        let client = Client::new(self.home.path(), name, self.owner.replica.clone(), self.owner.env.clone());
-        self.owner
-            .shudao(["vault", "key", "add", "--role", role])
-            .env("SHUDAO_NEW_PASSWORD", &client.password)
-            .run()
-            .ok();
+        let mut client =
+            Client::new(self.home.path(), name, self.owner.replica.clone(), self.owner.env.clone());
+        client.env.retain(|(name, _)| name != "SHUDAO_IDENTITY");
+        let public = client.take_identity();
+        self.owner.shudao(["vault", "key", "add", "--role", role, "--recipient"]).arg(&public).run().ok();
         client
     }
 }

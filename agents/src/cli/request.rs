@@ -65,8 +65,8 @@ pub(crate) enum RulesChoice {
 pub(crate) struct InitRequest {
     /// Addresses of its replicas, at least one.
     pub(crate) replicas: Vec<String>,
-    /// The owner's password.
-    pub(crate) password: Password,
+    /// What the owner's key is opened with.
+    pub(crate) owner: OwnerSecret,
     /// A second way in is wanted, as text to be kept elsewhere.
     pub(crate) recovery_kit: bool,
     /// Writers deduplicate against each other's packs.
@@ -77,6 +77,15 @@ pub(crate) struct InitRequest {
     pub(crate) state_dir: PathBuf,
     /// `AWS_*` variables.
     pub(crate) cloud: BTreeMap<String, String>,
+}
+
+/// What a new vault is opened with.
+#[derive(Debug)]
+pub(crate) enum OwnerSecret {
+    /// A password.
+    Password(Password),
+    /// The holder of this public key file's secret half.
+    Recipient(Vec<u8>),
 }
 
 /// What a new key slot is opened with.

@@ -54,7 +54,8 @@ fn no_vault_is_10_for_every_command_that_needs_one() {
 
 #[test]
 fn a_wrong_password_is_12() {
-    let place = Vaultbox::new();
+    let place = Vaultbox::empty();
+    place.owner.init();
     let mut stranger = place.other_machine("stranger");
     stranger.password = "somebody-elses-long-password-2718281828".to_owned();
     for args in [&["snapshots"][..], &["ls", "latest"], &["check"], &["vault", "key", "list"]] {

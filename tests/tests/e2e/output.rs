@@ -78,7 +78,8 @@ fn hides(run: Run, secrets: &[&str]) -> Run {
 #[test]
 fn no_secret_is_ever_shown_or_stored() {
     let server = S3Server::start();
-    let place = Vaultbox::at(server.replica("v"), server.env());
+    let place = Vaultbox::empty_at(server.replica("v"), server.env());
+    place.owner.init();
     let source = place.dir("source");
     plant_small(&source, 1);
     put(&source.join("confidential-name"), b"confidential content of a file");

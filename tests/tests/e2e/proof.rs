@@ -68,7 +68,7 @@ fn a_manifest_root_alone_proves_a_tree_without_vault_or_key() {
     let source = place.dir("source");
     plant_small(&source, 1);
     let root = place.owner.backup(&source).ok().summary()["manifest_root"].as_str().unwrap().to_owned();
-    let verify = place.owner.bare(["verify", "--root", &root]).without("SHUDAO_PASSWORD").arg(&source);
+    let verify = place.owner.bare(["verify", "--root", &root]).keyless().arg(&source);
     verify.run().ok();
     put(&source.join("readme.txt"), b"changed");
     verify.run().exits(4);
@@ -83,7 +83,7 @@ fn check_states_what_it_read_and_what_a_sample_proves() {
     let structure = place.owner.run(["check", "--json"]).ok();
     assert_eq!((structure.count("findings"), structure.count("packs_read")), (0, 0), "{structure}");
     place.owner.run(["check", "--names"]).ok();
-    let keyless = place.owner.shudao(["check", "--names"]).without("SHUDAO_PASSWORD").run();
+    let keyless = place.owner.shudao(["check", "--names"]).keyless().run();
     keyless.ok();
     let data = place.owner.run(["check", "--read-data", "--json"]).ok();
     assert_eq!(data.count("packs_read"), data.count("packs"), "{data}");

@@ -32,18 +32,17 @@ impl Spread {
         place.owner.env = env;
         let mut replicas = vec![place.vault_dir().display().to_string()];
         replicas.extend(others.iter().map(ToString::to_string));
-        let this = Self { place, replicas };
-        this.owner().bare(["vault", "init", "--no-recovery-kit"]).args(&this.replicas).run().ok();
-        this
+        place.owner.init_with_identity(&replicas);
+        Self { place, replicas }
     }
 
     /// In two local directories.
     fn local() -> Self {
-        let home = Vaultbox::empty();
-        let second = home.path("second");
-        let replicas = vec![home.vault_dir().display().to_string(), second.display().to_string()];
-        home.owner.bare(["vault", "init", "--no-recovery-kit"]).args(&replicas).run().ok();
-        Self { place: home, replicas }
+        let mut place = Vaultbox::empty();
+        let second = place.path("second");
+        let replicas = vec![place.vault_dir().display().to_string(), second.display().to_string()];
+        place.owner.init_with_identity(&replicas);
+        Self { place, replicas }
     }
 
     fn owner(&self) -> &Client {
@@ -113,7 +112,7 @@ fn every_replica_gets_the_same_bytes_and_serves_alone() {
     assert_eq!(Spread::objects(&here), Spread::objects(&there));
     spread.each_restores(&source);
     spread.all(&["verify", "latest"]).arg(&source).run().ok();
-    spread.all(&["check", "--names"]).without("SHUDAO_PASSWORD").run().ok();
+    spread.all(&["check", "--names"]).keyless().run().ok();
     assert_eq!(spread.all(&["snapshots", "--json"]).run().ok().rows().len(), 2);
 }
 
@@ -295,6 +294,7 @@ fn what_an_owner_changes_is_changed_on_every_replica() {
         spread
             .one(place, &["backup"])
             .arg(&source)
+            .keyless()
             .env("SHUDAO_PASSWORD", "another-long-password-of-a-writer")
             .run()
             .ok();

@@ -81,7 +81,8 @@ fn a_keeper_checks_and_lists_but_cannot_read_content() {
 #[test]
 fn an_identity_made_here_opens_the_vault_for_its_holder_and_replaces_nothing() {
     use std::os::unix::fs::PermissionsExt;
-    let place = Vaultbox::new();
+    let place = Vaultbox::empty();
+    place.owner.init();
     let source = place.dir("source");
     plant_small(&source, 1);
     place.owner.backup(&source).ok();

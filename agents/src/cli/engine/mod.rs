@@ -21,8 +21,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shudao_mover::chunker::Profile;
 use shudao_vault::id::Timestamp;
-use shudao_vault::keys::passphrase;
 use shudao_vault::keys::slot::Lock;
+use shudao_vault::keys::{passphrase, recipient};
 use shudao_vault::log::Config;
 use shudao_vault::remembered::OnRollback;
 use shudao_vault::replica::Replica;
@@ -51,7 +51,7 @@ use super::failure::{Exit, Failure, Result};
 use super::messages::{Hint, Problem};
 use super::progress::Progress;
 use super::report::InitReport;
-use super::request::InitRequest;
+use super::request::{InitRequest, OwnerSecret};
 
 /// How often counters of an engine are copied to those that are drawn.
 const MIRROR_EVERY: Duration = Duration::from_millis(100);
@@ -61,6 +61,14 @@ pub(crate) type Sink<'a, T> = &'a mut dyn FnMut(T) -> Result<()>;
 
 /// Makes a vault, on one replica or on several.
 pub(crate) async fn init(ctx: &Context, request: InitRequest) -> Result<InitReport> {
+    let public;
+    let owner = match &request.owner {
+        OwnerSecret::Password(password) => Lock::Passphrase(password.as_str(), KdfCost::STANDARD),
+        OwnerSecret::Recipient(bytes) => {
+            public = recipient::parse_recipient(&String::from_utf8_lossy(bytes))?;
+            Lock::Recipient(&public)
+        }
+    };
     let mut places = Vec::new();
     for address in &request.replicas {
         let wishes = StoreWishes {
@@ -74,7 +82,7 @@ pub(crate) async fn init(ctx: &Context, request: InitRequest) -> Result<InitRepo
         places.push(Place { store, name: address });
     }
     let kit = request.recovery_kit.then(passphrase::generate_passphrase);
-    let mut ways_in = vec![("owner", Lock::Passphrase(request.password.as_str(), KdfCost::STANDARD))];
+    let mut ways_in = vec![("owner", owner)];
     if let Some(passphrase) = &kit {
         ways_in.push((keys::RECOVERY_LABEL, Lock::Passphrase(passphrase, KdfCost::STANDARD)));
     }

@@ -13,12 +13,13 @@ use crate::cli::messages::{Hint, Notice, Problem};
 use crate::cli::new_file::NewFile;
 use crate::cli::path::{RawPath, escaped};
 use crate::cli::report::{ReplicaState, Totals};
-use crate::cli::request::InitRequest;
-use crate::cli::resolve;
+use crate::cli::request::{InitRequest, OwnerSecret};
+use crate::cli::{resolve, secret};
 
 /// Make a vault.
 ///
-/// The password is taken as for opening one; on a terminal, an empty answer has one generated.
+/// The password is taken as for opening one; on a terminal, an empty answer has one generated. With --recipient there is
+/// none.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Where, for each replica: a path, file:// or s3://bucket/prefix?endpoint=..., or a name from the config
@@ -27,9 +28,12 @@ pub(crate) struct InitArgs {
     /// Write a second way in to this new file; keep it apart from the vault
     #[arg(long, value_name = "FILE", conflicts_with = "no_recovery_kit")]
     recovery_kit: Option<PathBuf>,
-    /// Go without a second way in: whoever loses the password loses the vault
+    /// Go without a second way in: whoever loses the password or the identity loses the vault
     #[arg(long)]
     no_recovery_kit: bool,
+    /// Open the owner's key with the secret half of this public key file instead of a password
+    #[arg(long, value_name = "FILE")]
+    recipient: Option<PathBuf>,
     /// Let writers deduplicate against each other's packs: saves space, but one lying writer can then spoil others'
     /// snapshots
     #[arg(long)]
@@ -50,18 +54,24 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         }
         _ => failure,
     })?;
+    let recipient = args.recipient.as_deref().map(secret::read_file).transpose()?;
     // Made before the vault, so that no vault stands whose kit has no place to go.
     let kit = args.recovery_kit.as_deref().map(create_kit).transpose()?;
-    let source = resolve::password(&ctx.environment, &vault.config);
-    let password = ctx.new_password(&source)?;
+    let mut generated = None;
+    let owner = match recipient {
+        Some(public) => OwnerSecret::Recipient(public.as_bytes().to_vec()),
+        None => {
+            let new = ctx.new_password(&resolve::password(&ctx.environment, &vault.config))?;
+            generated = new.generated.then(|| new.password.as_str().to_owned()).map(zeroize::Zeroizing::new);
+            OwnerSecret::Password(new.password)
+        }
+    };
     if args.trust_writers {
         ctx.output.warning(&Notice::WritersTrusted {});
     }
-    let shown_password =
-        password.generated.then(|| password.password.as_str().to_owned()).map(zeroize::Zeroizing::new);
     let request = InitRequest {
         replicas: vault.replicas.clone(),
-        password: password.password,
+        owner,
         recovery_kit: kit.is_some(),
         trust_writers: args.trust_writers,
         retention: args.retention,
@@ -72,7 +82,7 @@ pub(crate) async fn run(ctx: &Context, args: InitArgs) -> Result<Exit> {
         Exit::Conflict => failure.with_hint(Hint::UseOrMoveVault {}),
         _ => failure,
     })?;
-    if let Some(password) = shown_password {
+    if let Some(password) = generated {
         ctx.output.secret(&Notice::GeneratedPassword { password: password.to_string() });
     }
     if let (Some(mut kit), Some(text)) = (kit, &report.recovery_kit) {
