@@ -5,6 +5,7 @@ use std::fs;
 use shudao_vault::id::Timestamp;
 use shudao_vault::keys::slot::Lock;
 use shudao_vault::keys::{Role, Unlock};
+use shudao_vault::name::Name;
 use shudao_vault::replica::Replica;
 use shudao_vault::replicas::Siblings;
 use shudao_vault::store::Store;
@@ -166,6 +167,30 @@ async fn an_object_that_the_source_lost_costs_what_needs_it_and_nothing_else() {
     let synced = bring(&stores[0], &stores[1]).await.unwrap();
     assert_eq!((synced.snapshots.len(), synced.failed.len()), (2, 1));
     assert!(synced.failed[0].why.contains("missing"), "{:?}", synced.failed);
+}
+
+#[tokio::test]
+async fn snapshots_whose_packs_no_readable_segment_speaks_of_wait_until_one_does() {
+    let (stores, source) = one_ahead().await;
+    let before = objects(&stores[0]).await;
+    fs::write(source.path().join("late"), vec![7; 100_000]).unwrap();
+    let late = back_up_to(&stores[..1], source.path()).await.unwrap().snapshot.unwrap();
+    let replica = Replica::open(stores[0].clone()).await.unwrap();
+    let segments = replica.state().segments_live().to_vec();
+    let path = objects(&stores[0]).await.into_iter().find(|path| {
+        !before.contains(path) && segments.iter().any(|id| Name::index(*id).plain_key() == *path)
+    });
+    let path = path.unwrap();
+    let whole = stores[0].read(&path).await.unwrap();
+    stores[0].delete(&path).await.unwrap();
+    let synced = bring(&stores[0], &stores[1]).await.unwrap();
+    assert_eq!((synced.snapshots.len(), synced.failed.len()), (2, 1));
+    assert!(synced.failed[0].why.contains("no segment that can be read speaks of"), "{:?}", synced.failed);
+    assert!(!visible(&open(&stores[1], "owner").await).contains(&late));
+
+    stores[0].create(&path, whole).await.unwrap();
+    assert_eq!(bring(&stores[0], &stores[1]).await.unwrap().snapshots, [late]);
+    assert_eq!(files(&stores[1], late).await, files(&stores[0], late).await);
 }
 
 #[tokio::test]

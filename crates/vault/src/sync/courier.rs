@@ -375,6 +375,3 @@ fn concerns_one(error: &Error) -> bool {
 fn no_session() -> Error {
     Error::new(Kind::Bug, "bring to a replica: no session is open")
 }
-
-#[cfg(test)]
-mod tests;

@@ -131,6 +131,23 @@ fn a_commit_that_names_a_segment_swept_meanwhile_is_void() {
 }
 
 #[test]
+fn a_condemned_segment_is_live_and_does_not_stay() {
+    let (mut world, keys) = world();
+    world.applies(&keys.writer, begin(1), OpKind::Begin);
+    world.applies(&keys.writer, commit(&keys.writer, 1, 1), OpKind::Commit);
+    let segment = world.state.segments_live().first().copied().unwrap();
+    let name = Name::index(segment);
+    let all = world.state.segments_staying();
+    assert!(all.contains(&segment));
+    world.applies(&keys.keeper, Op::Condemn { names: vec![name] }, OpKind::Condemn);
+    assert!(world.state.is_segment_live(&segment) && !world.state.does_segment_stay(&segment));
+    assert_eq!(world.state.segments_staying(), all[1..]);
+    world.applies(&keys.writer, begin(2), OpKind::Begin);
+    world.applies(&keys.writer, Op::Keep { session: session(2), names: vec![name] }, OpKind::Keep);
+    assert_eq!(world.state.segments_staying(), all);
+}
+
+#[test]
 fn only_keepers_collect_and_only_the_own_session_is_answered_for() {
     let (mut world, keys) = world();
     let second = world.second.clone();
