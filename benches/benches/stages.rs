@@ -36,7 +36,7 @@ fn main() {
 }
 
 fn chunk(data: &[u8]) {
-    let chunker = Chunker::new(&Profile::DEFAULT, &GearTable::derive(&[7; 32]));
+    let chunker = Chunker::new(&Profile::COARSE, &GearTable::derive(&[7; 32]));
     let mut rest = data;
     while let Some(length) = chunker.next_cut(rest, true).filter(|_| !rest.is_empty()) {
         rest = &rest[black_box(length)..];

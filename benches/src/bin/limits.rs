@@ -45,7 +45,7 @@ fn bytes(name: &str, data: &[u8]) {
             }
         });
     }
-    let chunker = Chunker::new(&Profile::DEFAULT, &GearTable::derive(&[7; 32]));
+    let chunker = Chunker::new(&Profile::COARSE, &GearTable::derive(&[7; 32]));
     rate("boundaries of chunks", &mut || {
         let mut rest = data;
         while let Some(length) = chunker.next_cut(rest, true).filter(|_| !rest.is_empty()) {

@@ -53,8 +53,11 @@ pub enum ProfileError {
 }
 
 impl Profile {
-    /// Profile 1: at least 64 KiB, 256 KiB on average, at most 1 MiB.
-    pub const DEFAULT: Self = Self { number: 1, min: 64 << 10, average: 256 << 10, max: 1 << 20 };
+    /// Profile 1, for most files: at least 64 KiB, 256 KiB on average, at most 1 MiB.
+    pub const COARSE: Self = Self { number: 1, min: 64 << 10, average: 256 << 10, max: 1 << 20 };
+
+    /// Profile 2, for what is changed in many places: at least 8 KiB, 32 KiB on average, at most 128 KiB.
+    pub const FINE: Self = Self { number: 2, min: 8 << 10, average: 32 << 10, max: 128 << 10 };
 
     /// The profile `number` with these sizes in bytes; 64 ≤ `min` < `average` < `max` ≤ [`CHUNK_BYTES_MAX`], and
     /// `average` is a power of two.
@@ -74,13 +77,9 @@ impl Profile {
         Ok(Self { number, min, average, max })
     }
 
-    /// The profile that a vault's settings tell its writers to cut by: the one of the highest number, and
-    /// [`Profile::DEFAULT`] where there is none.
-    pub fn in_force(settled: &[ChunkerProfile]) -> Result<Self, ProfileError> {
-        match settled.iter().max_by_key(|profile| profile.number) {
-            Some(profile) => Self::new(profile.number, profile.min, profile.average, profile.max),
-            None => Ok(Self::DEFAULT),
-        }
+    /// A profile as a vault's settings carry it.
+    fn of_settings(settled: &ChunkerProfile) -> Result<Self, ProfileError> {
+        Self::new(settled.number, settled.min, settled.average, settled.max)
     }
 
     /// The profile as a vault's settings carry it.
@@ -106,6 +105,42 @@ impl Profile {
     /// Largest chunk in bytes.
     pub fn max(&self) -> u32 {
         self.max
+    }
+}
+
+/// The two profiles that a vault's settings tell its writers to cut by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profiles {
+    /// The one with the greatest average.
+    pub coarse: Profile,
+    /// The one with the least average.
+    pub fine: Profile,
+}
+
+impl Profiles {
+    /// [`Profile::COARSE`] and [`Profile::FINE`].
+    pub const DEFAULT: Self = Self { coarse: Profile::COARSE, fine: Profile::FINE };
+
+    /// Those of these settings; where there are none, [`Profiles::DEFAULT`]. Of equal averages the highest number counts.
+    pub fn in_force(settled: &[ChunkerProfile]) -> Result<Self, ProfileError> {
+        let coarse = settled.iter().max_by_key(|profile| (profile.average, profile.number));
+        let fine = settled.iter().max_by_key(|profile| (std::cmp::Reverse(profile.average), profile.number));
+        match (coarse, fine) {
+            (Some(coarse), Some(fine)) => {
+                Ok(Self { coarse: Profile::of_settings(coarse)?, fine: Profile::of_settings(fine)? })
+            }
+            _ => Ok(Self::DEFAULT),
+        }
+    }
+
+    /// The profiles as a vault's settings carry them.
+    pub fn to_settings(self) -> Vec<ChunkerProfile> {
+        [self.coarse, self.fine].map(Profile::to_settings).to_vec()
+    }
+
+    /// Largest chunk of either, in bytes.
+    pub fn chunk_bytes_max(&self) -> usize {
+        self.coarse.max.max(self.fine.max) as usize
     }
 }
 
@@ -218,6 +253,44 @@ impl Chunker {
     }
 }
 
+/// Files of at least so many bytes may be cut finely: in a smaller one a coarse chunk that is stored again costs little.
+pub const FINE_FILE_BYTES_MIN: u64 = 8 << 20;
+
+/// The chunkers of a vault, one for each of its profiles.
+#[derive(Debug, Clone)]
+pub struct Chunkers {
+    coarse: Chunker,
+    fine: Chunker,
+}
+
+impl Chunkers {
+    /// Chunkers for these profiles and this table.
+    pub fn new(profiles: &Profiles, table: &GearTable) -> Self {
+        Self { coarse: Chunker::new(&profiles.coarse, table), fine: Chunker::new(&profiles.fine, table) }
+    }
+
+    /// Largest chunk of any, in bytes.
+    pub fn max_bytes(&self) -> usize {
+        self.coarse.max.max(self.fine.max)
+    }
+
+    /// The one of this number; `None` if the vault's settings have it no more.
+    pub fn numbered(&self, number: u8) -> Option<&Chunker> {
+        [&self.coarse, &self.fine].into_iter().find(|chunker| chunker.number == number)
+    }
+
+    /// The one to cut a file by. Databases, their dumps and images of disks are large, compress, and are changed in many small
+    /// places: fine chunks keep what is stored again close to what changed. Media and archives are large, do not compress, and
+    /// are not changed in place; they and small files are cut coarsely, which keeps the index small.
+    ///
+    /// `size` in bytes, `None` where nobody knows it yet and it is at least [`Self::max_bytes`]; `compresses` is asked of a
+    /// large file's beginning.
+    pub fn of_file(&self, size: Option<u64>, compresses: impl FnOnce() -> bool) -> &Chunker {
+        let is_large = size.is_none_or(|size| size >= FINE_FILE_BYTES_MIN);
+        if is_large && compresses() { &self.fine } else { &self.coarse }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -297,7 +370,7 @@ mod tests {
 
     #[test]
     fn golden_cut_points_of_the_default_profile() {
-        let cuts = lengths(&chunker(&Profile::DEFAULT), &seeded(1, 3 << 20));
+        let cuts = lengths(&chunker(&Profile::COARSE), &seeded(1, 3 << 20));
         assert_eq!(
             cuts,
             [133661, 263752, 393549, 302239, 288268, 378558, 275723, 346434, 275946, 155064, 332534]
@@ -353,19 +426,40 @@ mod tests {
         ] {
             assert_eq!(Profile::new(1, min, average, max), Err(error));
         }
-        let default = Profile::DEFAULT;
-        assert_eq!(Profile::new(1, default.min(), default.average(), default.max()), Ok(default));
+        let Profiles { coarse, fine } = Profiles::DEFAULT;
+        for profile in [coarse, fine] {
+            assert_eq!(Profile::of_settings(&profile.to_settings()), Ok(profile));
+        }
     }
 
     #[test]
-    fn the_highest_profile_of_the_settings_is_in_force() {
-        let settled = |number, max| ChunkerProfile { number, min: 64, average: 256, max };
-        assert_eq!(Profile::in_force(&[]), Ok(Profile::DEFAULT));
-        assert_eq!(Profile::in_force(&[Profile::DEFAULT.to_settings()]), Ok(Profile::DEFAULT));
-        let chosen = Profile::in_force(&[settled(2, 512), settled(7, 1024)]).unwrap();
-        assert_eq!((chosen.number(), chosen.max()), (7, 1024));
+    fn the_settings_tell_the_profiles() {
+        let settled = |number, average, max| ChunkerProfile { number, min: 64, average, max };
+        assert_eq!(Profiles::in_force(&[]), Ok(Profiles::DEFAULT));
+        assert_eq!(Profiles::in_force(&Profiles::DEFAULT.to_settings()), Ok(Profiles::DEFAULT));
+        let numbers = |settled: &[ChunkerProfile]| {
+            let Profiles { coarse, fine } = Profiles::in_force(settled).unwrap();
+            (coarse.number(), fine.number())
+        };
+        assert_eq!(numbers(&[settled(2, 256, 512)]), (2, 2));
+        assert_eq!(numbers(&[settled(2, 256, 512), settled(7, 256, 1024)]), (7, 7));
+        assert_eq!(numbers(&[settled(2, 512, 1024), settled(3, 256, 512), settled(4, 1024, 4096)]), (4, 3));
         // What this build cannot cut by must not quietly become another profile.
-        assert!(Profile::in_force(&[settled(1, 512), settled(2, 256)]).is_err());
+        assert!(Profiles::in_force(&[settled(1, 256, 512), settled(2, 256, 256)]).is_err());
+    }
+
+    #[test]
+    fn large_files_that_compress_are_cut_finely_and_nobody_asks_of_others() {
+        let chunkers = Chunkers::new(&Profiles::DEFAULT, &GearTable::derive(&KEY));
+        let of = |size, compresses| chunkers.of_file(size, || compresses).profile_number();
+        let (coarse, fine) = (Profile::COARSE.number(), Profile::FINE.number());
+        assert_eq!(of(Some(FINE_FILE_BYTES_MIN), true), fine);
+        assert_eq!(of(Some(FINE_FILE_BYTES_MIN), false), coarse);
+        assert_eq!((of(None, true), of(None, false)), (fine, coarse));
+        let small = chunkers.of_file(Some(FINE_FILE_BYTES_MIN - 1), || unreachable!("it is small"));
+        assert_eq!(small.profile_number(), coarse);
+        assert_eq!(chunkers.numbered(fine).map(Chunker::max_bytes), Some(128 << 10));
+        assert!(chunkers.numbered(0).is_none());
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shudao_vault::entry::TreePath;
-use shudao_vault::frame::{Compression, FRAME_BYTES_TARGET, FrameName, Scratch, seal_frame};
+use shudao_vault::frame::{Compression, FRAME_BYTES_TARGET, FrameName, Scratch, compresses, seal_frame};
 use shudao_vault::id::{Digest, VaultId};
 use shudao_vault::suite::{ObjectKey, Purpose};
 
-use crate::chunker::{Chunker, GearTable, Profile};
+use crate::chunker::{Chunkers, GearTable, Profiles};
 use crate::source::{Found, FoundNode, HardLinks, Piece, ScanError, ScanOptions, Scanned, Why, scan};
 
 /// Unreadable paths kept by name.
@@ -290,7 +290,7 @@ impl Drawn {
 
 fn read_sample(drawn: &Drawn, progress: &SurveyProgress) -> Result<Sample, SurveyError> {
     // A survey has no vault: any key will do for measuring.
-    let chunker = Chunker::new(&Profile::DEFAULT, &GearTable::derive(&[0; 32]));
+    let chunkers = Chunkers::new(&Profiles::DEFAULT, &GearTable::derive(&[0; 32]));
     let key = ObjectKey::generate(VaultId::default());
     let (mut scratch, mut counter) = (Scratch::new(), 0);
     let (mut sample, mut known, mut frame) = (Sample::default(), HashSet::new(), Vec::new());
@@ -302,6 +302,7 @@ fn read_sample(drawn: &Drawn, progress: &SurveyProgress) -> Result<Sample, Surve
         let bytes = read_up_to(found);
         sample.reading += started.elapsed();
         let started = Instant::now();
+        let chunker = chunkers.of_file(Some(found.size()), || compresses(&bytes));
         let mut rest = &bytes[..];
         while let Some(length) = chunker.next_cut(rest, true).filter(|_| !rest.is_empty()) {
             let (chunk, after) = rest.split_at(length);

@@ -19,7 +19,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use shudao_mover::chunker::Profile;
+use shudao_mover::chunker::Profiles;
 use shudao_vault::id::Timestamp;
 use shudao_vault::keys::slot::Lock;
 use shudao_vault::keys::{passphrase, recipient};
@@ -90,7 +90,7 @@ pub(crate) async fn init(ctx: &Context, request: InitRequest) -> Result<InitRepo
         name: "",
         config: Config {
             trust_writers: request.trust_writers,
-            profiles: vec![Profile::DEFAULT.to_settings()],
+            profiles: Profiles::DEFAULT.to_settings(),
             retention: request.retention.map(|policy| policy.to_string()).unwrap_or_default(),
             ..Config::default()
         },

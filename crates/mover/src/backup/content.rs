@@ -2,13 +2,14 @@
 
 use shudao_vault::Result;
 use shudao_vault::entry::{Extent, Extents};
+use shudao_vault::frame::compresses;
 use shudao_vault::id::Digest;
 use shudao_vault::keys::ring::ChunkSpace;
 use shudao_vault::resume::HashState;
 use shudao_vault::tree::ExtentListBuilder;
 
 use super::file_hash::FileHasher;
-use crate::chunker::Chunker;
+use crate::chunker::{Chunker, Chunkers};
 use crate::ingest::{CheckpointNodes, Ingest, Nodes};
 
 /// What a file's bytes came to.
@@ -30,7 +31,11 @@ pub(super) const HOLE_STEP: u64 = 64 << 20;
 /// Cuts, hashes and offers a stream of bytes and holes.
 pub(crate) struct ContentWriter<'a> {
     ingest: &'a Ingest,
-    chunker: &'a Chunker,
+    chunkers: &'a Chunkers,
+    /// Of the whole file, as far as is known; see [`Chunkers::of_file`].
+    size_expected: Option<u64>,
+    /// Chosen by the first bytes that are cut.
+    chunker: Option<&'a Chunker>,
     extents: ExtentListBuilder,
     buffer: Vec<u8>,
     start: usize,
@@ -42,12 +47,15 @@ pub(crate) struct ContentWriter<'a> {
 impl<'a> ContentWriter<'a> {
     pub(crate) fn new(
         ingest: &'a Ingest,
-        chunker: &'a Chunker,
+        chunkers: &'a Chunkers,
+        size_expected: Option<u64>,
         boundary: &shudao_vault::suite::Secret,
     ) -> Self {
         Self {
             ingest,
-            chunker,
+            chunkers,
+            size_expected,
+            chunker: None,
             extents: ExtentListBuilder::new(boundary),
             buffer: Vec::new(),
             start: 0,
@@ -57,16 +65,17 @@ impl<'a> ContentWriter<'a> {
         }
     }
 
-    /// A writer that goes on behind `extents`, whose bytes are stored. Those from [`HashState::hashed`] to their end must
-    /// be given to [`ContentWriter::hash_again`] first.
-    pub(crate) fn take_up(
-        ingest: &'a Ingest,
-        chunker: &'a Chunker,
+    /// The same writer behind `extents`, whose bytes are stored, cut by `chunker` if any were. Those from [`HashState::hashed`] to their
+    /// end must be given to [`ContentWriter::hash_again`] first.
+    #[must_use]
+    pub(crate) fn behind(
+        self,
         extents: ExtentListBuilder,
+        chunker: Option<&'a Chunker>,
         hash: &HashState,
     ) -> Self {
         let (size, hasher) = (extents.length(), Some(FileHasher::take_up(hash)));
-        Self { ingest, chunker, extents, buffer: Vec::new(), start: 0, size, hasher, only_chunk: None }
+        Self { extents, chunker, size, hasher, ..self }
     }
 
     /// Takes bytes that are stored and not hashed.
@@ -105,7 +114,7 @@ impl<'a> ContentWriter<'a> {
     /// chunk's start each time: a pipe that gives 4 KiB at a time would be hashed a hundred times over.
     pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        self.cut(self.chunker.max_bytes(), false)
+        self.cut(self.chunker.map_or(self.chunkers.max_bytes(), Chunker::max_bytes), false)
     }
 
     /// Takes the next hole. Chunking starts anew after it. False if `stop` said so before its end: the writer is of no use
@@ -126,7 +135,8 @@ impl<'a> ContentWriter<'a> {
 
     /// The whole file's content.
     pub(crate) fn finish(mut self) -> Result<Content> {
-        if self.hasher.is_none() && self.size == 0 && self.pending() <= self.chunker.max_bytes() {
+        let chunker = self.chunker();
+        if self.hasher.is_none() && self.size == 0 && self.pending() <= chunker.max_bytes() {
             self.only_chunk = self.single()?;
         }
         self.cut(1, true)?;
@@ -136,13 +146,14 @@ impl<'a> ContentWriter<'a> {
             (None, None) => Digest::of(&[]),
         };
         let extents = self.extents.finish(&mut Nodes(self.ingest))?;
-        Ok(Content { size: self.size, digest, extents, profile: self.chunker.profile_number() })
+        Ok(Content { size: self.size, digest, extents, profile: chunker.profile_number() })
     }
 
     /// Stores the buffer as the file's only chunk, whose digest then serves as the file's; `None` if it is more.
     fn single(&mut self) -> Result<Option<Digest>> {
+        let chunker = self.chunker();
         let bytes = &self.buffer[self.start..];
-        if bytes.is_empty() || self.chunker.next_cut(bytes, true) != Some(bytes.len()) {
+        if bytes.is_empty() || chunker.next_cut(bytes, true) != Some(bytes.len()) {
             return Ok(None);
         }
         let digest = Digest::of(bytes);
@@ -152,6 +163,18 @@ impl<'a> ContentWriter<'a> {
         self.size = u64::from(length);
         self.extents.push(Extent::Data { digest, length }, &mut Nodes(self.ingest))?;
         Ok(Some(digest))
+    }
+
+    /// The chunker of the file, chosen now if it was not yet: by the bytes that wait.
+    fn chunker(&mut self) -> &'a Chunker {
+        let (buffer, start, size) = (&self.buffer, self.start, self.size_expected);
+        let choose = || self.chunkers.of_file(size, || compresses(&buffer[start..]));
+        self.chunker.get_or_insert_with(choose)
+    }
+
+    /// The number of the profile by which the file is cut; 0 before anything was.
+    pub(crate) fn profile(&self) -> u8 {
+        self.chunker.map_or(0, Chunker::profile_number)
     }
 
     fn pending(&self) -> usize {
@@ -165,7 +188,8 @@ impl<'a> ContentWriter<'a> {
     /// Cuts chunks off while at least `pending_min` bytes wait.
     fn cut(&mut self, pending_min: usize, at_end: bool) -> Result<()> {
         while self.pending() >= pending_min {
-            let Some(length) = self.chunker.next_cut(&self.buffer[self.start..], at_end) else { break };
+            let chunker = self.chunker();
+            let Some(length) = chunker.next_cut(&self.buffer[self.start..], at_end) else { break };
             self.start_hashing();
             let bytes = &self.buffer[self.start..self.start + length];
             if let Some(hasher) = &mut self.hasher {

@@ -14,7 +14,7 @@ use super::reuse::Reuse;
 use super::unfinished::{Unfinished, Watch};
 use super::{BackupError, BackupProgress};
 use crate::budget::READ_BYTES;
-use crate::chunker::Chunker;
+use crate::chunker::Chunkers;
 use crate::source::{Found, FoundNode, OpenFile, Piece, Unread, UnreadKind};
 
 /// How often a file that changes under our eyes is read before it is stored as read.
@@ -23,7 +23,7 @@ const READS_MAX: usize = 3;
 /// Reads files for one thread.
 pub(super) struct FileReader<'a> {
     pub(super) reuse: Reuse<'a>,
-    pub(super) chunker: Chunker,
+    pub(super) chunkers: &'a Chunkers,
     pub(super) progress: &'a BackupProgress,
     pub(super) unfinished: &'a Unfinished,
     /// Read everything, whatever is known of it.
@@ -99,17 +99,17 @@ impl FileReader<'_> {
         is_first: bool,
     ) -> Result<(ContentWriter<'_>, Option<PartialFile>), BackupError> {
         let Reuse { ingest, boundary, .. } = self.reuse;
-        let earlier = self
-            .unfinished
-            .of(found)
-            .filter(|earlier| is_first && !self.rescan && earlier.profile == self.chunker.profile_number());
+        let fresh = ContentWriter::new(ingest, self.chunkers, Some(found.size()), boundary);
+        let earlier = self.unfinished.of(found).filter(|_| is_first && !self.rescan);
         if let Some(earlier) = earlier
+            // What had a hole and nothing else was not cut.
+            && let chunker = self.chunkers.numbered(earlier.profile)
+            && (chunker.is_some() || earlier.profile == 0)
             && let Some(list) = self.reuse.extents(&earlier.extents, earlier.offset)?
         {
-            let writer = ContentWriter::take_up(ingest, &self.chunker, list, &earlier.hash);
-            return Ok((writer, Some(earlier)));
+            return Ok((fresh.behind(list, chunker, &earlier.hash), Some(earlier)));
         }
-        Ok((ContentWriter::new(ingest, &self.chunker, boundary), None))
+        Ok((fresh, None))
     }
 
     /// Reads a file once. A file that is not what was found when it is opened need not be read, because it will be found
@@ -234,7 +234,7 @@ impl FileReader<'_> {
             mtime: found.mtime,
             ctime: found.ctime,
             inode: found.inode,
-            profile: self.chunker.profile_number(),
+            profile: writer.profile(),
             offset,
             extents,
             hash,

@@ -30,7 +30,7 @@ use super::take_up::{self, Begun};
 use super::unfinished::Unfinished;
 use super::{BackupError, BackupOptions, BackupProgress, BackupSource, BackupSummary};
 use crate::budget::{Demand, Shares};
-use crate::chunker::{Chunker, GearTable, Profile};
+use crate::chunker::{Chunkers, GearTable, Profiles};
 use crate::ingest::{Ingest, IngestContext, SealQueue, lock};
 use crate::lane::Parcel;
 use crate::presence::Presence;
@@ -90,8 +90,7 @@ pub(super) struct Stage {
     pub(super) shares: Shares,
     reader: Arc<Reader>,
     boundary: Secret,
-    gear: GearTable,
-    profile: Profile,
+    chunkers: Chunkers,
     parent: Option<(shudao_vault::id::Digest, u8)>,
     rescan: bool,
     /// Trees of interrupted sessions, by ascending last path.
@@ -113,8 +112,8 @@ impl Stage {
         let boundary = ring.boundary.clone().ok_or_else(lacks)?;
         let gear = GearTable::derive(&ring.gear.clone().ok_or_else(lacks)?.0);
         let config = vault.config();
-        let profile = Profile::in_force(&config.profiles).map_err(|error| {
-            Error::new(Kind::Unsupported, "cut by the vault's chunker profile").because(error)
+        let profiles = Profiles::in_force(&config.profiles).map_err(|error| {
+            Error::new(Kind::Unsupported, "cut by the vault's chunker profiles").because(error)
         })?;
         let parent = match begun {
             Some(begun) => begun.session.parent,
@@ -140,7 +139,7 @@ impl Stage {
         let shares = Shares::of_run(Demand {
             processors: thread::available_parallelism().map_or(2, usize::from),
             replicas: vault.replicas().len(),
-            chunk_bytes_max: Chunker::new(&profile, &gear).max_bytes(),
+            chunk_bytes_max: profiles.chunk_bytes_max(),
         });
         let context = IngestContext {
             ring: Arc::clone(ring),
@@ -165,8 +164,7 @@ impl Stage {
             shares,
             reader: Arc::new(vault.reader().caching(shares.opened_frames.bytes())),
             boundary,
-            gear,
-            profile,
+            chunkers: Chunkers::new(&profiles, &gear),
             parent: parent.map(|parent| (parent.contents.tree.digest, parent.contents.tree.level)),
             rescan: options.rescan,
             earlier: earlier.trees,
@@ -240,7 +238,7 @@ impl Stage {
             ingest: &self.ingest.ingest,
             progress: &self.progress,
             boundary: &self.boundary,
-            chunker: Chunker::new(&self.profile, &self.gear),
+            chunkers: &self.chunkers,
         }
     }
 
@@ -307,7 +305,7 @@ impl Stage {
     fn file_reader<'a>(&'a self, ends: &Ends<'a>) -> FileReader<'a> {
         FileReader {
             reuse: self.reuse(ends),
-            chunker: Chunker::new(&self.profile, &self.gear),
+            chunkers: &self.chunkers,
             progress: &self.progress,
             unfinished: &self.unfinished,
             rescan: self.rescan,

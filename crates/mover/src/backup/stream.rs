@@ -11,7 +11,7 @@ use shudao_vault::tree::{TreeBuilder, TreeSummary};
 use super::content::{Content, ContentWriter};
 use super::{BackupError, BackupProgress, BackupSummary};
 use crate::budget::READ_BYTES;
-use crate::chunker::Chunker;
+use crate::chunker::Chunkers;
 use crate::ingest::{Ingest, Nodes};
 use crate::source::command::CommandSource;
 
@@ -20,7 +20,7 @@ pub(super) struct Parts<'a> {
     pub(super) ingest: &'a Ingest,
     pub(super) progress: &'a BackupProgress,
     pub(super) boundary: &'a Secret,
-    pub(super) chunker: Chunker,
+    pub(super) chunkers: &'a Chunkers,
 }
 
 /// Runs the command and stores what it prints. Its exit code decides: anything but zero stores nothing.
@@ -34,7 +34,7 @@ pub(super) fn store(
         || BackupError::Output(io::Error::other("its name in the snapshot must be one name without a slash"));
     let name = name.ok_or_else(no_name)?;
     let mut running = CommandSource::start(words)?;
-    let mut writer = ContentWriter::new(parts.ingest, &parts.chunker, parts.boundary);
+    let mut writer = ContentWriter::new(parts.ingest, parts.chunkers, None, parts.boundary);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         if parts.progress.stop.load(Ordering::Relaxed) {

@@ -16,6 +16,7 @@ use shudao_vault::vault::{CreateOptions, Vault};
 use shudao_vault::{Kind, entry::Entry, id::Timestamp};
 
 use super::*;
+use crate::chunker::{FINE_FILE_BYTES_MIN, Profile};
 
 mod resume;
 
@@ -219,6 +220,27 @@ async fn files_are_cut_by_the_profile_of_the_settings_and_say_so() {
     let entries = entries(&store, done.snapshot.unwrap()).await;
     assert_eq!(entries[1].local.profile, 9);
     assert!(matches!(&entries[1].local.extents, shudao_vault::entry::Extents::Inline(all) if all.len() >= 5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_that_compresses_is_cut_finely_so_that_a_change_stores_little() {
+    let source = tempfile::tempdir().unwrap();
+    let mut noise = vec![0; FINE_FILE_BYTES_MIN as usize / 2];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let mut dump: Vec<u8> = noise.iter().flat_map(|byte| [b'a' + (byte >> 4), b'a' + (byte & 15)]).collect();
+    fs::write(source.path().join("dump"), &dump).unwrap();
+    fs::write(source.path().join("media"), [&noise[..], &noise].concat()).unwrap();
+    fs::write(source.path().join("small"), &dump[1..]).unwrap();
+    let store = new_vault(Vec::new()).await;
+    let done = back_up(&store, source.path()).await.unwrap();
+    let entries = entries(&store, done.snapshot.unwrap()).await;
+    let profiles: Vec<u8> = entries[1..].iter().map(|entry| entry.local.profile).collect();
+    assert_eq!(profiles, [Profile::FINE, Profile::COARSE, Profile::COARSE].map(|profile| profile.number()));
+    let middle = dump.len() / 2;
+    dump[middle] ^= 1;
+    fs::write(source.path().join("dump"), &dump).unwrap();
+    let again = back_up(&store, source.path()).await.unwrap();
+    assert!((1..=Profile::FINE.max()).contains(&(again.bytes_new as u32)), "{}", again.bytes_new);
 }
 
 #[test]
