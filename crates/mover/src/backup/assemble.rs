@@ -74,11 +74,13 @@ impl<'a> Assembler<'a> {
     /// member failed.
     pub(super) fn run(
         mut self,
-        slots: &Receiver<Slot>,
+        slots: &Receiver<Vec<Slot>>,
         read_inline: impl Fn(&Arc<Found>) -> Result<Outcome, BackupError>,
     ) -> Result<(TreeSummary, BackupSummary), BackupError> {
-        while let Ok(slot) = slots.recv() {
-            self.take(slot, &read_inline)?;
+        while let Ok(together) = slots.recv() {
+            for slot in together {
+                self.take(slot, &read_inline)?;
+            }
         }
         let tree = lock(&self.tree).clone();
         let tree = tree.finish(&mut Nodes(self.ingest))?;

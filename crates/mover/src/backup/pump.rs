@@ -69,7 +69,34 @@ pub(super) struct Pump<'a> {
     pub(super) rescan: bool,
     pub(super) progress: &'a BackupProgress,
     pub(super) jobs: Sender<ReadJob>,
-    pub(super) slots: Sender<Slot>,
+    pub(super) slots: SlotSender,
+}
+
+/// Slots go to the assembler so many at a time: to wake it for each costs more than what it does with most of them.
+pub(super) const SLOTS_TOGETHER: usize = 64;
+
+/// Gathers slots on their way to the assembler. What is gathered is passed on before anything is waited for, so that the
+/// tree never lags behind what the readers have done.
+pub(super) struct SlotSender {
+    gathered: Vec<Slot>,
+    sender: Sender<Vec<Slot>>,
+}
+
+impl SlotSender {
+    pub(super) fn new(sender: Sender<Vec<Slot>>) -> Self {
+        Self { gathered: Vec::new(), sender }
+    }
+
+    /// Takes a slot; false if nobody takes slots any more.
+    fn send(&mut self, slot: Slot) -> bool {
+        self.gathered.push(slot);
+        self.gathered.len() < SLOTS_TOGETHER || self.flush()
+    }
+
+    /// Passes on what is gathered; false if nobody takes it any more.
+    fn flush(&mut self) -> bool {
+        self.gathered.is_empty() || self.sender.send(std::mem::take(&mut self.gathered)).is_ok()
+    }
 }
 
 impl Pump<'_> {
@@ -78,6 +105,7 @@ impl Pump<'_> {
         let mut links = HardLinks::default();
         for scanned in scan {
             if self.progress.stop.load(Ordering::Relaxed) {
+                self.slots.flush();
                 return Err(BackupError::Interrupted);
             }
             let slot = match scanned {
@@ -89,10 +117,11 @@ impl Pump<'_> {
                 Scanned::Unreadable { path, error, kind } => Slot::Problem(problem_of(path, kind, &error)),
             };
             // The assembler is gone only after it recorded why.
-            if self.slots.send(slot).is_err() {
+            if !self.slots.send(slot) {
                 return Ok(self.parent.passed);
             }
         }
+        self.slots.flush();
         // What the parent has beyond the last path is gone too.
         self.parent.pass_rest();
         Ok(self.parent.passed)
@@ -130,7 +159,11 @@ impl Pump<'_> {
         }
         let (outcome, receiver) = bounded(1);
         let job = ReadJob { found: Arc::new(found), outcome };
-        if self.jobs.send(job).is_err() {
+        let sent = self.jobs.try_send(job).or_else(|unsent| {
+            self.slots.flush();
+            self.jobs.send(unsent.into_inner())
+        });
+        if sent.is_err() {
             // The readers are gone only after one of them recorded why.
             self.reuse.ingest.check()?;
         }

@@ -25,10 +25,14 @@ impl Reuse<'_> {
     /// Refers to all chunks of these extents, which sum to `size`, and returns a builder that holds them; `None` if one is
     /// not stored any more or may not be relied on, or the list cannot be read: then they are read again.
     pub(super) fn extents(&self, extents: &Extents, size: u64) -> Result<Option<ExtentListBuilder>> {
-        if !self.for_each(extents, size, |extent| match extent {
-            Extent::Data { digest, .. } => self.ingest.knows(ChunkSpace::Content, digest),
-            Extent::Hole { .. } => Ok(true),
-        })? {
+        // Nothing is counted before everything is known; where there is one chunk, to count it is to know it.
+        let is_one = matches!(extents, Extents::Inline(extents) if extents.len() <= 1);
+        if !is_one
+            && !self.for_each(extents, size, |extent| match extent {
+                Extent::Data { digest, .. } => self.ingest.knows(ChunkSpace::Content, digest),
+                Extent::Hole { .. } => Ok(true),
+            })?
+        {
             return Ok(None);
         }
         // Building the list again offers its nodes, nearly always known, and so counts references to them.
