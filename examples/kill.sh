@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Kills a backup to two replicas, a directory and an S3 server, with SIGKILL at random moments, lets it finish, and holds the outcome against
-# a backup that nobody disturbed. Prints a line PASS or FAIL for each claim; exits with an error if one failed. Leaves
+# Kills a backup to two replicas, a directory and an S3 server, with SIGKILL at random moments, lets it finish, and holds the
+# outcome against a backup that nobody disturbed. Prints a line PASS or FAIL for each claim; exits with an error if one failed. Leaves
 # nothing behind. Takes some minutes, and 2 GiB below TMPDIR.
 #
 #   examples/kill.sh                        50 kills, 256 MiB: half of it from /usr, half noise
@@ -37,8 +37,7 @@ done
 
 room="$(mktemp -d "${TMPDIR:-/tmp}/shudao-kill.XXXXXX")"
 trap 'chmod -R u+rwX "$room" 2>/dev/null; rm -rf "$room"' EXIT
-SHUDAO_PASSWORD="kill-$(head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n')"
-export SHUDAO_PASSWORD AWS_ACCESS_KEY_ID=SHUDAOTESTACCESSKEY0 AWS_SECRET_ACCESS_KEY=s3-secret-plum-harbour-violin-0123456789 AWS_REGION=us-east-1
+export SHUDAO_IDENTITY="$room/identity" AWS_ACCESS_KEY_ID=SHUDAOTESTACCESSKEY0 AWS_SECRET_ACCESS_KEY=s3-secret-plum-harbour-violin-0123456789 AWS_REGION=us-east-1
 source="$room/source"
 failed=0
 
@@ -102,6 +101,7 @@ pace=(--limit "$(((mib + 15) / 16))MiB")
 # A backup on both replicas with the options in $pace, run by the given command.
 backup() { "$@" "$bin" backup --quiet "${pace[@]}" --source data --vault "$directory" --vault "$remote" "$source" >>"$room/out" 2>&1; }
 
+"$bin" vault key identity --quiet "$SHUDAO_IDENTITY" >/dev/null
 coproc s3 { exec "$server" undisturbed killed; }
 declare -A addresses
 for name in undisturbed killed; do read -r addresses[$name] <&"${s3[0]}"; done
@@ -113,7 +113,7 @@ echo "$(find "$source" -type f | wc -l) files, $(in_mib "$(bytes_in "$source")")
 
 say "a backup that nobody disturbs, at ${pace[1]}/s to each replica"
 use undisturbed
-"$bin" vault init --quiet --no-recovery-kit "$directory" "$remote"
+"$bin" vault init --quiet --no-recovery-kit --recipient "$room/identity.pub" "$directory" "$remote"
 traffic
 before=$stored
 start="$(date +%s.%N)"
@@ -126,23 +126,24 @@ echo "$whole s; stored $(in_mib "$calm_local") in the directory, $(in_mib "$calm
 
 say "the same, killed $kills times"
 use killed
-"$bin" vault init --quiet --no-recovery-kit "$directory" "$remote"
+"$bin" vault init --quiet --no-recovery-kit --recipient "$room/identity.pub" "$directory" "$remote"
 traffic
 before=$stored begun_before=$begun
 killed=0 ended=0
 slow=("${pace[@]}")
-# A run's moment lies in this part of an undisturbed one's time: about two packs'.
-long=$((calm_local / 67108864)) short=8
+# A run's moment lies in this part of an undisturbed one's time, so that all together go on for about as long as that one; or in
+# two packs' part.
+short=$(((kills + 1) / 2)) long=$((calm_local / 67108864))
+[ "$short" -ge 2 ] || short=2
 [ "$long" -ge 1 ] || long=1
+[ "$long" -le "$short" ] || long=$short
 while [ "$killed" -lt "$kills" ] && [ "$ended" -lt "$kills" ]; do
-    # Kills are spread over the whole of the work: a run gets longer when the others have stored less than their share. Some
-    # are as fast as they can, so that kills hit uploads, too: the limit waits before an upload and not in it.
+    # Kills are spread over the whole of the work: when the others have stored less than their share, a run gets longer, or is as
+    # fast as it can, so that kills hit uploads, too: the limit waits before an upload and not in it.
     done_percent=$(($(bytes_in "$directory/packs") * 100 / calm_local))
     part=$short pace=("${slow[@]}")
-    if [ "$done_percent" -lt $((killed * 100 / kills)) ] || [ $((RANDOM % 8)) = 0 ]; then
-        part=$long
-    elif [ $((RANDOM % 2)) = 0 ]; then
-        pace=()
+    if [ "$done_percent" -lt $((killed * 100 / kills)) ]; then
+        if [ $((RANDOM % 2)) = 0 ]; then part=$long; else pace=(); fi
     fi
     moment="$(awk -v whole="$whole" -v part="$part" -v share="$RANDOM" 'BEGIN {printf "%.3f", 0.05 + whole / part * share / 32768}')"
     code=0
