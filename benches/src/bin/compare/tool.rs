@@ -177,15 +177,13 @@ impl Tool {
         match self {
             Self::Shudao | Self::ShudaoFast | Self::ShudaoTwo => {
                 let key = place.room.join("key");
-                let mut init = call().env("SHUDAO_PASSWORD", PASSWORD);
-                init = init.args(["vault", "init", "--no-recovery-kit"]).arg(&repository);
+                let identity = call().args(["vault", "key", "identity"]).arg(&key);
+                let mut init = call().args(["vault", "init", "--no-recovery-kit", "--recipient"]);
+                init = init.arg(key.with_extension("pub")).arg(&repository);
                 if self == Self::ShudaoTwo {
                     init = init.arg(place.room.join("second"));
                 }
-                let identity = call().args(["vault", "key", "identity"]).arg(&key);
-                let add = self.shudao(program, place, &["vault", "key", "add", "--role", "owner"]);
-                let add = add.arg("--recipient").arg(key.with_extension("pub"));
-                vec![init, identity, add.env("SHUDAO_PASSWORD", PASSWORD)]
+                vec![identity, init]
             }
             Self::Restic | Self::Rustic => vec![call().arg("init")],
             Self::Borg => vec![call().args(["init", "--encryption", "repokey-blake2"])],

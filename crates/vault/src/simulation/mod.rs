@@ -18,8 +18,8 @@
 //! Rules that are turned off ([`crate::log::rules`]) make this fail, each of them. Some are kept twice, by the log and by whoever
 //! appends: those are turned off in both places. `log/search` shows the same of the rules alone, in every order of steps.
 //!
-//! `SHUDAO_SIMULATION_SEEDS=100000 cargo nextest run --workspace --cargo-profile release -E 'test(simulation)'` runs
-//! more, and `SHUDAO_SIMULATION_SEEDS=2000..3000` these; `SHUDAO_SIMULATION_SEED=n` replays one.
+//! `SHUDAO_SIMULATION_SEEDS=100000 cargo test --release -p shudao-vault --lib simulation::nothing` runs more, and
+//! `SHUDAO_SIMULATION_SEEDS=2000..3000` these; `SHUDAO_SIMULATION_SEED=n` replays one.
 
 mod client;
 mod damage;
