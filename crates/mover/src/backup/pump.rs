@@ -73,7 +73,13 @@ pub(super) struct Pump<'a> {
 }
 
 /// Slots go to the assembler so many at a time: to wake it for each costs more than what it does with most of them.
-pub(super) const SLOTS_TOGETHER: usize = 64;
+const SLOTS_TOGETHER: usize = 64;
+
+/// How many vectors of slots may wait for the assembler where so many slots may be on their way: one more is being
+/// gathered, and one taken apart.
+pub(super) fn slots_waiting(slots_max: usize) -> usize {
+    (slots_max / SLOTS_TOGETHER).saturating_sub(2).max(1)
+}
 
 /// Gathers slots on their way to the assembler. What is gathered is passed on before anything is waited for, so that the
 /// tree never lags behind what the readers have done.

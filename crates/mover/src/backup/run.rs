@@ -23,7 +23,7 @@ use super::beside::Beside;
 use super::checkpoint::{Checkpointer, Log};
 use super::deliver::Run;
 use super::pipeline::Worked;
-use super::pump::{Pump, ReadJob, SLOTS_TOGETHER, Slot, SlotSender};
+use super::pump::{Pump, ReadJob, Slot, SlotSender, slots_waiting};
 use super::read::FileReader;
 use super::reuse::Reuse;
 use super::take_up::{self, Begun};
@@ -251,7 +251,7 @@ impl Stage {
         options.names_bytes_max = options.names_bytes_max.min(self.shares.names.bytes());
         let (jobs, todo) = bounded::<ReadJob>(2 * threads);
         // So many files are opened or wait.
-        let (slots, arriving) = bounded(self.shares.slots.count.div_ceil(SLOTS_TOGETHER));
+        let (slots, arriving) = bounded(slots_waiting(self.shares.slots.count));
         let scan = scan(options)?;
         let ingest = &*self.ingest.ingest;
         let assembler = Assembler::new(ingest, &self.progress, TreeBuilder::new(&self.boundary));
