@@ -143,16 +143,16 @@ while [ "$killed" -lt "$kills" ] && [ "$ended" -lt "$kills" ]; do
     done_percent=$(($(bytes_in "$directory/packs") * 100 / calm_local))
     part=$short pace=("${slow[@]}")
     if [ "$done_percent" -lt $((killed * 100 / kills)) ]; then
-        if [ $((RANDOM % 2)) = 0 ]; then part=$long; else pace=(); fi
+        if [ $((RANDOM % 2)) = 0 ]; then part=$long; else part=$((short * 8)) pace=(); fi
     fi
     moment="$(awk -v whole="$whole" -v part="$part" -v share="$RANDOM" 'BEGIN {printf "%.3f", 0.05 + whole / part * share / 32768}')"
     code=0
     backup timeout --signal=KILL "$moment" 2>/dev/null || code=$?
     case "$code" in
     137) killed=$((killed + 1)) && printf 'killed after %s s, %s %% stored\n' "$moment" "$done_percent" ;;
-    0) # It ended before its moment: the next one gets something to do.
+    0) # It ended before its moment: the next ones get something to do.
         ended=$((ended + 1)) && printf 'ended before %s s\n' "$moment"
-        echo "$ended" >"$source/late-$ended"
+        head -c "$((mib / 4))M" /dev/urandom >"$source/noise/late-$ended"
         ;;
     *) tail -5 "$room/out" && verdict "a run that is killed leaves nothing that stops the next one (exit code $code)" false && break ;;
     esac
@@ -167,6 +167,15 @@ backup env || code=$?
 verdict "the last run, undisturbed, ends well (exit code $code)" [ "$code" = 0 ]
 traffic
 remote_bytes=$((stored - before)) local_bytes="$(bytes_in "$directory")" cut_bytes=$((begun - begun_before - stored + before))
+if [ "$ended" != 0 ]; then
+    # What came later goes to the undisturbed vault as well, so that the two can be held against each other.
+    before=$stored
+    use undisturbed
+    backup env || { cat "$room/out"; exit 1; }
+    traffic
+    calm_remote=$((calm_remote + stored - before)) calm_local="$(bytes_in "$directory")"
+    use killed
+fi
 
 say "each replica alone"
 for place in "$directory" "$remote"; do
