@@ -221,7 +221,7 @@ impl Session {
             let message = format!("commit: {name} is not there, although a segment speaks of it");
             return Err(Error::new(Kind::Conflict, message));
         }
-        self.conclude(replica, signer, &relied, &sealed.made(), &op).await
+        self.append_relying(replica, signer, &relied, &sealed.made(), &op).await
     }
 
     /// The packs of this snapshot that are not at their keys in force on the replica. Not looked for are those that the
@@ -341,13 +341,13 @@ impl Session {
         }
     }
 
-    /// Appends `op`, which ends the session, on a state on which everything that it relies on is there and not
+    /// Appends `op` of this session on a state on which everything that it relies on is there, by what the log says, and not
     /// condemned. `made` are its last objects, which are put here. Where the settings want locks, all of it is locked before.
     ///
     /// # Errors
     /// [`Kind::Unlocked`] if something cannot be locked; [`Kind::Conflict`] if the session was closed by another, or something
     /// that it relies on was swept and is gone.
-    pub(crate) async fn conclude(
+    pub(crate) async fn append_relying(
         &self,
         replica: &mut Replica,
         signer: Signer<'_>,
@@ -389,8 +389,8 @@ impl Session {
                 Some(part) => Op::Keep { session: self.id, names: part.to_vec() },
                 None => op.clone(),
             };
-            let concludes = !matches!(op, Op::Keep { .. });
-            if replica.append_here(signer, op).await?.is_some() && concludes {
+            let is_said = !matches!(op, Op::Keep { .. });
+            if replica.append_here(signer, op).await?.is_some() && is_said {
                 return Ok(());
             }
         }

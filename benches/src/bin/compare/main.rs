@@ -45,6 +45,9 @@ struct Options {
     /// Every single figure, a JSON object a line
     #[arg(long, default_value = "target/compare.jsonl")]
     figures: PathBuf,
+    /// Only make the data, in directories of this one, for a profile
+    #[arg(long, value_name = "DIR")]
+    make: Option<PathBuf>,
     /// Replace the tables and the chart of this page
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -58,6 +61,12 @@ fn tool(name: &str) -> Result<Tool, String> {
     Tool::ALL.into_iter().find(|tool| tool.name() == name).ok_or_else(|| "no such tool".to_owned())
 }
 
+/// The data of the first round.
+fn make(set: DataSet, room: &Path, percent: u64) -> Result<()> {
+    std::fs::create_dir_all(room).with_context(|| room.display().to_string())?;
+    Ok(set.make(room, Scale { percent, seed: 1 })?)
+}
+
 /// The first line that a tool says of itself.
 fn version(tool: Tool, program: &Path, place: &Place) -> Result<(Tool, String)> {
     std::fs::create_dir_all(&place.room)?;
@@ -67,6 +76,12 @@ fn version(tool: Tool, program: &Path, place: &Place) -> Result<(Tool, String)> 
 
 fn main() -> Result<()> {
     let mut options = Options::parse();
+    if options.data.is_empty() {
+        options.data = DataSet::ALL.to_vec();
+    }
+    if let Some(room) = &options.make {
+        return options.data.iter().try_for_each(|set| make(*set, &room.join(set.name()), options.percent));
+    }
     options.shudao = std::fs::canonicalize(&options.shudao)
         .with_context(|| format!("{}: cargo build --release makes it", options.shudao.display()))?;
     options.programs = std::path::absolute(&options.programs)?;
@@ -88,10 +103,9 @@ fn main() -> Result<()> {
     if tools.is_empty() {
         bail!("there is nothing to measure");
     }
-    let data = if options.data.is_empty() { DataSet::ALL.to_vec() } else { options.data.clone() };
     let mut figures = round::Figures::create(&options.figures)?;
     for number in 1..=options.rounds {
-        for set in &data {
+        for set in &options.data {
             eprintln!("round {number} of {}: {}", options.rounds, set.name());
             let scale = Scale { percent: options.percent, seed: u64::from(number) };
             round::run(*set, scale, number, &tools, &place, &mut figures)?;

@@ -130,7 +130,9 @@ impl Batch {
 /// What writing a batch came to.
 #[derive(Default)]
 pub(super) struct Written {
+    /// Files finished.
     pub(super) files: u64,
+    /// Logical bytes of files that were handled, finished or not.
     pub(super) bytes: u64,
     pub(super) bytes_written: u64,
     pub(super) failed: Vec<PathProblem>,
@@ -199,16 +201,17 @@ fn write_one(work: Work, frames: &Frames, reader: &Reader, runtime: &Handle) -> 
     // Empty when an earlier part failed, which was reported then.
     let Some(mut file) = shared.take() else { return outcome };
     let path = file.entry.path().clone();
-    let result = write_parts(&mut file, work.parts, frames, reader, runtime).and_then(|()| {
+    let before = (file.offset(), file.bytes_written);
+    let result = write_parts(&mut file, work.parts, frames, reader, runtime);
+    outcome.bytes = file.offset() - before.0;
+    outcome.bytes_written = file.bytes_written - before.1;
+    let result = result.and_then(|()| {
         if !work.ends {
             *shared = Some(file);
             return Ok(Vec::new());
         }
-        let (size, written) = (file.entry.size(), file.bytes_written);
         let not_set = file.finish()?;
         outcome.files = 1;
-        outcome.bytes = size;
-        outcome.bytes_written = written;
         Ok(not_set)
     });
     match result {

@@ -3,7 +3,7 @@
 //! ```text
 //! entries in path order ─▶ batches of files and the frames they need ─▶ fetch (ahead, in parallel)
 //!                                                                          │
-//!                      directories' metadata, syncfs ◀─ hard links ◀─ write files in parallel
+//!                      directories' metadata, syncfs ◀─ hard links ◀─ write files in parallel ─▶ syncfs now and then
 //! ```
 //!
 //! Every chunk is checked against its digest when it is read and every file against its own before it gets its name.
@@ -14,9 +14,11 @@ mod compare;
 mod extras;
 mod filter;
 mod mark;
+mod metadata;
 mod run;
 mod target;
 mod write;
+mod write_back;
 
 #[cfg(test)]
 mod tests;

@@ -22,8 +22,10 @@ use tokio::task::JoinHandle;
 use super::batch::{Batch, Link, Part, Written, part_of, write_works};
 use super::compare::{Existing, has_extent, look};
 use super::mark::Mark;
-use super::target::{Place, Target, XattrBytes, metadata_is, set_metadata};
+use super::metadata::{XattrBytes, metadata_is, set_metadata};
+use super::target::{Place, Target};
 use super::write::{FileInWork, Manner};
+use super::write_back::WriteBack;
 use super::{PathProblem, RestoreError, RestoreOptions, RestoreProgress, RestoreSummary};
 use crate::ingest::lock;
 
@@ -53,6 +55,7 @@ pub fn restore(
         options,
         progress,
         runtime,
+        write_back: WriteBack::of(target.root()),
         target: &mut target,
         summary: RestoreSummary::default(),
         ancestors: Vec::new(),
@@ -90,9 +93,8 @@ pub fn restore(
         run.plan_orphans()?;
     }
     run.finish_directories();
-    let summary = run.summary;
-    target.sync().map_err(at)?;
-    Ok(summary)
+    run.write_back.finish().map_err(at)?;
+    Ok(run.summary)
 }
 
 struct Run<'a> {
@@ -101,6 +103,7 @@ struct Run<'a> {
     progress: &'a RestoreProgress,
     runtime: &'a Handle,
     target: &'a mut Target,
+    write_back: WriteBack,
     summary: RestoreSummary,
     /// Directories on the way to the current path that are made only if something below them is wanted.
     ancestors: Vec<Entry>,
@@ -377,7 +380,11 @@ impl Run<'_> {
         self.summary.metadata_not_set.extend(written.not_set);
         self.progress.files.fetch_add(written.files, Ordering::Relaxed);
         self.progress.bytes.fetch_add(written.bytes, Ordering::Relaxed);
-        if written.is_full { Err(RestoreError::Full { to: self.options.to.clone() }) } else { Ok(()) }
+        if written.is_full {
+            return Err(RestoreError::Full { to: self.options.to.clone() });
+        }
+        let started = self.write_back.wrote(written.bytes_written);
+        started.map_err(|cause| target_error(&self.options.to, cause))
     }
 
     /// Sets directories' metadata, deepest first, so that nothing written below changes their times again and a

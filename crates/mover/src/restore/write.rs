@@ -10,7 +10,8 @@ use shudao_vault::entry::{Entry, Node};
 use shudao_vault::id::Digest;
 
 use super::mark::Mark;
-use super::target::{NotSet, Place, XattrBytes, set_metadata};
+use super::metadata::{NotSet, XattrBytes, set_metadata_of_file};
+use super::target::Place;
 
 /// A run of a file's bytes, in order.
 pub(super) enum Piece {
@@ -41,6 +42,8 @@ pub(super) struct FileInWork {
     file: Option<File>,
     hasher: blake3::Hasher,
     offset: u64,
+    /// The length that the file on disk has; what is left is a hole at its end.
+    reaches: u64,
     /// The digest of the one chunk that was the whole file, so that its bytes are not hashed a second time.
     one_chunk: Option<Digest>,
     /// Bytes written so far, holes and kept ranges not counted.
@@ -85,6 +88,7 @@ impl FileInWork {
             temporary: None,
             file: None,
             offset: 0,
+            reaches: 0,
             one_chunk: None,
             bytes_written: 0,
             mark: None,
@@ -112,6 +116,7 @@ impl FileInWork {
                     self.hasher.update(bytes);
                 }
                 self.offset += length;
+                self.reaches = self.reaches.max(self.offset);
                 self.bytes_written += length;
             }
             Piece::Hole(length) => {
@@ -128,31 +133,33 @@ impl FileInWork {
     }
 
     fn open(&mut self) -> Result<File, WriteError> {
-        let handle = match self.manner {
-            Manner::Patched => self.place.open(OFlags::RDWR).map_err(at("open for patching"))?,
+        match self.manner {
+            Manner::Patched => {
+                let file = File::from(self.place.open(OFlags::RDWR).map_err(at("open for patching"))?);
+                file.set_len(self.entry.size()).map_err(at("set the file's size"))?;
+                self.reaches = self.entry.size();
+                Ok(file)
+            }
             Manner::Renamed => {
                 let temporary = self.place.temporary();
                 let handle = temporary.create_file().map_err(at("create a temporary file"))?;
                 self.temporary = Some(temporary);
-                handle
+                Ok(File::from(handle))
             }
-        };
-        let file = File::from(handle);
-        file.set_len(self.entry.size()).map_err(at("set the file's size"))?;
-        Ok(file)
+        }
     }
 
     /// Checks what was written, sets metadata and gives the file its name. Returns what metadata could not be set.
     pub(super) fn finish(mut self) -> Result<Vec<NotSet>, WriteError> {
-        if self.file.is_none() {
-            self.file = Some(self.open()?);
-        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.open()?,
+        };
         let Node::File { digest: expected, .. } = self.entry.portable.node else { return Ok(Vec::new()) };
         let found = match (self.manner, self.one_chunk) {
             (Manner::Renamed, Some(chunk)) => chunk,
             (Manner::Renamed, None) => Digest(*self.hasher.finalize().as_bytes()),
             (Manner::Patched, _) => {
-                let file = self.file.take().ok_or(io::ErrorKind::NotFound.into()).map_err(at("read back"))?;
                 file.sync_data().map_err(at("write to disk"))?;
                 digest_of(&file).map_err(at("read back"))?
             }
@@ -160,9 +167,11 @@ impl FileInWork {
         if found != expected {
             return Err(WriteError::Digest { expected, found });
         }
-        self.file = None;
-        let named = self.temporary.as_ref().unwrap_or(&self.place);
-        let not_set = set_metadata(named, &self.entry.portable, &self.xattrs);
+        if self.reaches < self.entry.size() {
+            file.set_len(self.entry.size()).map_err(at("set the file's size"))?;
+        }
+        let not_set = set_metadata_of_file(&file, &self.entry.portable, &self.xattrs);
+        drop(file);
         if let Some(temporary) = self.temporary.take()
             && let Err(cause) = self.place.take_over(&temporary)
         {

@@ -238,7 +238,7 @@ impl Collector<'_> {
         let op = Op::Replace { session: session.id, statement };
         let conclude = async |replica: &mut Replica| {
             let signer = Signer { key: &ring.signing, time: now };
-            session.conclude(replica, signer, &relied, &[], &op).await
+            session.append_relying(replica, signer, &relied, &[], &op).await
         };
         self.beside.run(conclude(self.replica), &conclude).await?;
         stock.add(batch.made);

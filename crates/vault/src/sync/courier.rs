@@ -185,10 +185,10 @@ impl Courier<'_> {
         if !missing.is_empty() {
             self.mention(&missing).await?;
             for part in log::parts(&missing) {
-                let (session, key) = self.open.as_ref().ok_or_else(no_session)?;
+                let (session, _) = self.open.as_ref().ok_or_else(no_session)?;
                 let op = Op::Index { session: session.id, segments: part.to_vec() };
-                let signer = Signer { key, time: (self.clock)() };
-                self.to.append(signer, |_| Ok(Some(op.clone()))).await?;
+                let names = part.iter().map(|segment| Name::index(*segment)).collect();
+                self.append_relying(&names, &op).await?;
             }
         }
         let (session, _) = self.open.as_ref().ok_or_else(no_session)?;
@@ -300,19 +300,26 @@ impl Courier<'_> {
 
     /// Ends the session with `op`. What was swept meanwhile is put again first.
     async fn conclude(&mut self, relied: &BTreeSet<Name>, op: &Op) -> Result<()> {
+        self.append_relying(relied, op).await?;
+        self.open = None;
+        Ok(())
+    }
+
+    /// Appends `op`. What it relies on and was swept is put again first, and kept: from then on the log says that it is there.
+    async fn append_relying(&mut self, relied: &BTreeSet<Name>, op: &Op) -> Result<()> {
         let (session, key) = self.open.take().ok_or_else(no_session)?;
-        self.to.catch_up().await?;
-        for name in self.to.state().hindrances(session.id, relied)?.lost {
-            let copied = copy(&name, self.sources, self.to.objects()).await?;
-            self.note(copied);
+        let appended = async {
+            self.to.catch_up().await?;
+            for name in self.to.state().hindrances(session.id, relied)?.lost {
+                let copied = copy(&name, self.sources, self.to.objects()).await?;
+                self.note(copied);
+            }
+            let signer = Signer { key: &key, time: (self.clock)() };
+            session.append_relying(self.to, signer, relied, &[], op).await
         }
-        let signer = Signer { key: &key, time: (self.clock)() };
-        let concluded = session.conclude(self.to, signer, relied, &[], op).await;
-        if concluded.is_err() {
-            // It is still open, and what comes next may use it.
-            self.open = Some((session, key));
-        }
-        concluded
+        .await;
+        self.open = Some((session, key));
+        appended
     }
 
     /// Begins a session where none is open.
@@ -375,3 +382,6 @@ fn concerns_one(error: &Error) -> bool {
 fn no_session() -> Error {
     Error::new(Kind::Bug, "bring to a replica: no session is open")
 }
+
+#[cfg(test)]
+mod tests;
