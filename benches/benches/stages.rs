@@ -62,7 +62,7 @@ fn open((key, frames): &Sealed) {
     let mut scratch = Scratch::new();
     for (counter, (sealed, length)) in (0..).zip(frames) {
         let name = FrameName { key, purpose: Purpose::Content, counter };
-        let plain = open_frame(name, sealed.clone(), PlainLength::Exactly(*length), &mut scratch);
+        let plain = open_frame(name, sealed, PlainLength::Exactly(*length), &mut scratch);
         black_box(plain.expect("what was sealed opens"));
     }
 }

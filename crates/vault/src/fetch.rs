@@ -99,7 +99,7 @@ impl Reader {
 
     async fn open_frame_of(&self, place: Location, sealed: Bytes) -> Result<Bytes> {
         let key = self.key_of(&place).await?;
-        let opened = tokio::task::spawn_blocking(move || open_place(&key, &place, sealed)).await;
+        let opened = tokio::task::spawn_blocking(move || open_place(&key, &place, &sealed)).await;
         let frame = opened.map_err(|_| Error::new(crate::Kind::Bug, "opening a frame panicked"))??;
         self.keep(&place, &frame);
         Ok(frame)

@@ -2,6 +2,7 @@
 //!
 //! The plain bytes of a frame are its chunks, one after the other. Layout: `docs/format/pack.md` section 1.
 
+use bytes::Bytes;
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::codec::{Decoder, Encoder};
@@ -202,11 +203,14 @@ pub fn seal_frame(
 /// [`Kind::Damaged`] if the frame is not authentic or is not what `docs/format/pack.md` says.
 pub fn open_frame(
     name: FrameName<'_>,
-    sealed: Vec<u8>,
+    sealed: &[u8],
     expected: PlainLength,
     scratch: &mut Scratch,
-) -> Result<Vec<u8>> {
-    let mut inner = name.key.open(name.purpose, u64::from(name.counter), sealed)?;
+) -> Result<Bytes> {
+    // What is longer than its plain bytes is stored as they are, and is opened where it stays.
+    let is_stored = matches!(expected, PlainLength::Exactly(len) if sealed.len() > len as usize);
+    let mut inner = if is_stored { Vec::new() } else { std::mem::take(&mut scratch.buffer) };
+    name.key.open_into(name.purpose, u64::from(name.counter), sealed, &mut inner)?;
     let mut input = Decoder::new(&inner, "frame");
     let (codec, len) = (input.u8()?, input.varint()?);
     if len == 0 || !expected.allows(len) {
@@ -214,13 +218,15 @@ pub fn open_frame(
     }
     let (len, head_len) = (len as usize, inner.len() - input.remaining());
     let plain = match codec {
-        CODEC_STORED => {
-            inner.drain(..head_len);
-            inner
+        CODEC_STORED => Bytes::from(inner).slice(head_len..),
+        CODEC_ZSTD => {
+            let plain = scratch
+                .decompress(&inner[head_len..], len)
+                .ok_or_else(|| input.error("its data cannot be decompressed"))?;
+            scratch.buffer = inner;
+            scratch.buffer.shrink_to(BUFFER_BYTES_KEPT);
+            Bytes::from(plain)
         }
-        CODEC_ZSTD => scratch
-            .decompress(&inner[head_len..], len)
-            .ok_or_else(|| input.error("its data cannot be decompressed"))?,
         _ => return Err(input.error("unknown codec")),
     };
     if plain.len() == len {
@@ -252,7 +258,7 @@ mod tests {
         assert!(sealed.len() <= plain.len() + OVERHEAD_BYTES_MAX);
         let len = sealed.len();
         let exact = PlainLength::Exactly(plain.len() as u32);
-        assert!(open_frame(name, sealed, exact, scratch).unwrap() == plain);
+        assert!(open_frame(name, &sealed, exact, scratch).unwrap() == plain);
         len
     }
 
@@ -288,7 +294,7 @@ mod tests {
             (PlainLength::AtMost(5000), true),
             (PlainLength::AtMost(4999), false),
         ] {
-            assert_eq!(open_frame(name, sealed.clone(), expected, &mut scratch).is_ok(), accepted);
+            assert_eq!(open_frame(name, &sealed, expected, &mut scratch).is_ok(), accepted);
         }
     }
 
@@ -303,7 +309,7 @@ mod tests {
             inner.u8(codec).varint(len).raw(data);
             let sealed = key.seal(Purpose::Content, counter, inner.finish());
             let name = FrameName { key: &key, purpose: Purpose::Content, counter: counter as u32 };
-            open_frame(name, sealed, PlainLength::AtMost(u32::MAX), &mut scratch)
+            open_frame(name, &sealed, PlainLength::AtMost(u32::MAX), &mut scratch)
         };
         let zeros = zstd::bulk::compress(&[0; 1000], 3).unwrap();
         assert!(open(CODEC_ZSTD, 1000, &zeros).is_ok());
@@ -339,7 +345,7 @@ mod tests {
             let key = ObjectKey::generate(VAULT);
             let name = FrameName { key: &key, purpose: Purpose::Content, counter: 1 };
             let sealed = key.seal(Purpose::Content, 1, inner);
-            let _ = open_frame(name, sealed, PlainLength::AtMost(1 << 20), &mut Scratch::new());
+            let _ = open_frame(name, &sealed, PlainLength::AtMost(1 << 20), &mut Scratch::new());
         }
     }
 }

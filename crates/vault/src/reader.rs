@@ -3,6 +3,7 @@
 //! A chunk may stand in several places. Each place is tried until one gives bytes with the right plain digest, so a
 //! lying or damaged copy costs a second read and nothing else.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -172,7 +173,7 @@ impl Reader {
         let sealed = objects.read_range(&name, place.frame_offset, u64::from(place.stored_length)).await;
         let sealed = sealed.map_err(|error| error.context(format!("read pack {}", place.pack)))?;
         let key = self.key_of(place).await?;
-        open_place(&key, place, sealed)
+        open_place(&key, place, &sealed)
     }
 
     /// The frame if it was opened lately.
@@ -264,14 +265,18 @@ fn no_key(pack: &PackId, key: KeyId) -> Error {
     Error::damaged(format!("pack {pack} has no key {key} that this role can open"))
 }
 
+thread_local! {
+    /// To make a decompression context anew for each frame costs as much as to open a small one.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+}
+
 /// Opens the sealed bytes of `place`'s frame.
-pub fn open_place(key: &ObjectKey, place: &Location, sealed: Bytes) -> Result<Bytes> {
+pub fn open_place(key: &ObjectKey, place: &Location, sealed: &[u8]) -> Result<Bytes> {
     let name = FrameName { key, purpose: place.pack_kind.purpose(), counter: place.counter };
-    open_frame(name, sealed.into(), PlainLength::Exactly(place.frame_length), &mut Scratch::new())
-        .map(Bytes::from)
-        .map_err(|error| {
-            error.context(format!("pack {} is damaged at byte {}", place.pack, place.frame_offset))
-        })
+    let expected = PlainLength::Exactly(place.frame_length);
+    SCRATCH.with_borrow_mut(|scratch| open_frame(name, sealed, expected, scratch)).map_err(|error| {
+        error.context(format!("pack {} is damaged at byte {}", place.pack, place.frame_offset))
+    })
 }
 
 /// The chunk's bytes inside its opened frame.

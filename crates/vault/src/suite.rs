@@ -227,16 +227,33 @@ impl ObjectKey {
     }
 
     /// Opens what [`ObjectKey::seal`] made with the same purpose and counter; [`Kind::Damaged`] otherwise.
-    pub fn open(&self, purpose: Purpose, counter: u64, mut sealed: Vec<u8>) -> Result<Vec<u8>> {
-        let len = self
-            .aead
-            .open_in_place(nonce(purpose, counter), self.associated(purpose, counter), &mut sealed)
+    pub fn open(&self, purpose: Purpose, counter: u64, sealed: &[u8]) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        self.open_into(purpose, counter, sealed, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// As [`ObjectKey::open`], into a buffer whose content is replaced; after an error it means nothing.
+    pub fn open_into(
+        &self,
+        purpose: Purpose,
+        counter: u64,
+        sealed: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (data, tag) = sealed.split_at(sealed.len().saturating_sub(TAG_BYTES));
+        plain.resize(data.len(), 0);
+        self.aead
+            .open_separate_gather(
+                nonce(purpose, counter),
+                self.associated(purpose, counter),
+                data,
+                tag,
+                plain,
+            )
             .map_err(|_| {
                 Error::damaged(format!("open {purpose:?} frame {}/{counter}: not authentic", self.id()))
-            })?
-            .len();
-        sealed.truncate(len);
-        Ok(sealed)
+            })
     }
 
     fn associated(&self, purpose: Purpose, counter: u64) -> Aad<Vec<u8>> {
@@ -496,12 +513,12 @@ mod tests {
     fn a_frame_opens_only_under_its_own_key_purpose_and_counter() {
         let key = ObjectKey::generate(VAULT);
         let sealed = key.seal(Purpose::Content, 3, b"bytes".to_vec());
-        assert_eq!(key.open(Purpose::Content, 3, sealed.clone()).unwrap(), b"bytes");
-        assert!(key.open(Purpose::Content, 4, sealed.clone()).is_err());
-        assert!(key.open(Purpose::Metadata, 3, sealed.clone()).is_err());
-        assert!(ObjectKey::generate(VAULT).open(Purpose::Content, 3, sealed.clone()).is_err());
+        assert_eq!(key.open(Purpose::Content, 3, &sealed).unwrap(), b"bytes");
+        assert!(key.open(Purpose::Content, 4, &sealed).is_err());
+        assert!(key.open(Purpose::Metadata, 3, &sealed).is_err());
+        assert!(ObjectKey::generate(VAULT).open(Purpose::Content, 3, &sealed).is_err());
         let other_vault = ObjectKey::from_secret(VaultId([8; 16]), key.secret.clone());
-        assert!(other_vault.open(Purpose::Content, 3, sealed).is_err());
+        assert!(other_vault.open(Purpose::Content, 3, &sealed).is_err());
     }
 
     #[test]

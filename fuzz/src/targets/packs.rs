@@ -27,7 +27,7 @@ static PACK: LazyLock<(FinishedPack, PackHeader, ObjectKey)> = LazyLock::new(|| 
 pub(crate) fn frame(bytes: &[u8]) -> bool {
     let name = FrameName { key: &KEY, purpose: Purpose::Content, counter: 0 };
     let sealed = KEY.seal(Purpose::Content, 0, bytes.to_vec());
-    open_frame(name, sealed, PlainLength::AtMost(PLAIN_BYTES_MAX), &mut Scratch::new()).is_ok()
+    open_frame(name, &sealed, PlainLength::AtMost(PLAIN_BYTES_MAX), &mut Scratch::new()).is_ok()
 }
 
 pub(crate) fn whole(bytes: &[u8]) -> bool {
@@ -52,7 +52,7 @@ pub(crate) fn directory(bytes: &[u8]) -> bool {
     let name = FrameName { key, purpose: Purpose::Directory, counter: 0 };
     let Ok(sealed) = seal_frame(name, plain, Compression::Stored, &mut Scratch::new()) else { return false };
     let footer = Footer { directory_offset: u64::from_le_bytes(*end), directory_length: sealed.len() as u32 };
-    Directory::open(owner(), header, &footer, sealed).is_ok()
+    Directory::open(owner(), header, &footer, &sealed).is_ok()
 }
 
 fn key_of(_: shudao_vault::id::WriterId) -> Option<VerifyKey> {

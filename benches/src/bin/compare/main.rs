@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod fresh;
 mod report;
 mod round;
 mod tool;

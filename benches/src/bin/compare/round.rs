@@ -10,6 +10,7 @@ use serde_json::json;
 use shudao_benches::data::{DataSet, Scale};
 use shudao_benches::measure::{Call, Cost, run as measure, tree_bytes};
 
+use crate::fresh::Fresh;
 use crate::tool::{Place, Step, Tool};
 
 /// How old a file's change must be for tools that look at times to believe it.
@@ -117,18 +118,18 @@ fn one(
     let Some(call) = tool.step(step, program, place, round) else { return Ok(None) };
     let stored = || tree_bytes(&Tool::repository(place)).unwrap_or(0);
     let before = stored();
-    let target = Tool::target(place);
-    if step == Step::Restore {
-        fs::create_dir_all(&target)?;
-    }
+    let fresh = match step {
+        Step::Restore => Some(Fresh::make(&Tool::target(place))?),
+        _ => None,
+    };
     let (mut cost, _) = measure(&call)?;
-    if step == Step::Restore {
+    if let Some(fresh) = fresh {
         // What is still only in memory is not restored.
         let started = Instant::now();
         rustix::fs::sync();
         cost.wall += started.elapsed().as_secs_f64();
-        equal(&place.source, &target).with_context(|| format!("{} restored something else", tool.name()))?;
-        clear(&target)?;
+        equal(&place.source, &fresh.root)
+            .with_context(|| format!("{} restored something else", tool.name()))?;
     }
     Ok(Some(Figure { set, tool, step, cost, added: stored().saturating_sub(before) }))
 }
@@ -141,7 +142,7 @@ fn equal(source: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn clear(path: &Path) -> Result<()> {
+pub(crate) fn clear(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| path.display().to_string())

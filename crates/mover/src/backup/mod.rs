@@ -1,7 +1,7 @@
 //! From a source to a snapshot.
 //!
 //! ```text
-//! scan ─▶ pump: merge with the parent ─┬─ unchanged ─────────────────────────▶ slots in path order
+//! walk ─▶ pump: merge with the parent ─┬─ unchanged ─────────────────────────▶ slots in path order
 //!                                      └─ to read ─▶ readers: chunk, hash ─▶ ─┘        │
 //!                                                        │ offer                        ▼
 //!                                                      ingest ◀── nodes ── assembler: tree, roots, counts

@@ -105,32 +105,59 @@ impl SlotSender {
     }
 }
 
+/// What the walk says goes to the pump so many paths at a time, for the same reason.
+const SCANNED_TOGETHER: usize = 64;
+
+/// Walks ahead of the pump, until there is nothing more or nobody asks for it. Nothing in a vector says that the walk is at its
+/// end: a walk that breaks off must not pass for one.
+pub(super) fn walk(mut scan: Scan, sender: &Sender<Vec<Scanned>>) {
+    loop {
+        let together: Vec<Scanned> = scan.by_ref().take(SCANNED_TOGETHER).collect();
+        let is_end = together.is_empty();
+        if sender.send(together).is_err() || is_end {
+            return;
+        }
+    }
+}
+
+/// The next paths of the walk; none at its end.
+fn walked(walk: &Receiver<Vec<Scanned>>) -> Result<Option<Vec<Scanned>>> {
+    let together = walk.recv().map_err(|_| Error::new(Kind::Bug, "the walk broke off by a panic"))?;
+    Ok((!together.is_empty()).then_some(together))
+}
+
 impl Pump<'_> {
-    /// Runs to the end of the scan. Returns how many paths of the parent are gone.
-    pub(super) fn run(mut self, scan: Scan) -> std::result::Result<u64, BackupError> {
+    /// Runs to the end of the walk. Returns how many paths of the parent are gone.
+    pub(super) fn run(mut self, walk: &Receiver<Vec<Scanned>>) -> std::result::Result<u64, BackupError> {
         let mut links = HardLinks::default();
-        for scanned in scan {
-            if self.progress.stop.load(Ordering::Relaxed) {
-                self.slots.flush();
-                return Err(BackupError::Interrupted);
-            }
-            let slot = match scanned {
-                Scanned::Found(found) => {
-                    *lock(&self.progress.current) = found.path.to_string();
-                    self.slot_of(*found, &mut links)?
+        while let Some(together) = walked(walk)? {
+            for scanned in together {
+                if !self.pass_on(scanned, &mut links)? {
+                    return Ok(self.parent.passed);
                 }
-                Scanned::Skipped { why, .. } => Slot::Skipped { is_socket: why == Why::Socket },
-                Scanned::Unreadable { path, error, kind } => Slot::Problem(problem_of(path, kind, &error)),
-            };
-            // The assembler is gone only after it recorded why.
-            if !self.slots.send(slot) {
-                return Ok(self.parent.passed);
             }
         }
         self.slots.flush();
         // What the parent has beyond the last path is gone too.
         self.parent.pass_rest();
         Ok(self.parent.passed)
+    }
+
+    /// Gives the assembler the slot of one path; false if it takes no more, which it says only after it recorded why.
+    fn pass_on(&mut self, scanned: Scanned, links: &mut HardLinks) -> std::result::Result<bool, BackupError> {
+        if self.progress.stop.load(Ordering::Relaxed) {
+            self.slots.flush();
+            return Err(BackupError::Interrupted);
+        }
+        let slot = match scanned {
+            Scanned::Found(found) => {
+                *lock(&self.progress.current) = found.path.to_string();
+                self.slot_of(*found, links)?
+            }
+            Scanned::Skipped { why, .. } => Slot::Skipped { is_socket: why == Why::Socket },
+            Scanned::Unreadable { path, error, kind } => Slot::Problem(problem_of(path, kind, &error)),
+        };
+        Ok(self.slots.send(slot))
     }
 
     fn slot_of(&mut self, found: Found, links: &mut HardLinks) -> std::result::Result<Slot, BackupError> {
@@ -252,4 +279,30 @@ pub(super) fn problem_of(path: TreePath, kind: UnreadKind, error: &std::io::Erro
         UnreadKind::Denied | UnreadKind::Replaced | UnreadKind::Failed => ProblemKind::Unreadable,
     };
     Problem { path, kind, what: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{ScanOptions, scan};
+
+    #[test]
+    fn a_walk_says_when_it_is_at_its_end_and_one_that_breaks_off_does_not_pass_for_ended() {
+        let tree = tempfile::tempdir().unwrap();
+        for n in 0..2 * SCANNED_TOGETHER {
+            std::fs::write(tree.path().join(n.to_string()), "").unwrap();
+        }
+        let (sender, receiver) = bounded(8);
+        let roots = vec![tree.path().to_owned()];
+        walk(scan(ScanOptions { roots, ..ScanOptions::default() }).unwrap(), &sender);
+        let mut paths = 0;
+        while let Some(together) = walked(&receiver).unwrap() {
+            paths += together.len();
+        }
+        assert_eq!(paths, 2 * SCANNED_TOGETHER + 1);
+        sender.send(vec![Scanned::Skipped { path: TreePath::root(), why: Why::Socket }]).unwrap();
+        drop(sender);
+        assert!(walked(&receiver).unwrap().is_some());
+        assert_eq!(walked(&receiver).unwrap_err().kind(), Kind::Bug);
+    }
 }

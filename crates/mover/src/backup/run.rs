@@ -23,7 +23,7 @@ use super::beside::Beside;
 use super::checkpoint::{Checkpointer, Log};
 use super::deliver::Run;
 use super::pipeline::Worked;
-use super::pump::{Pump, ReadJob, Slot, SlotSender, slots_waiting};
+use super::pump::{Pump, ReadJob, Slot, SlotSender, slots_waiting, walk};
 use super::read::FileReader;
 use super::reuse::Reuse;
 use super::take_up::{self, Begun};
@@ -73,6 +73,9 @@ pub async fn backup(
     summary.bytes_added = store.usage().bytes_written - bytes_before;
     Ok(summary)
 }
+
+/// Vectors of walked paths that wait for the pump.
+const SCANNED_AHEAD: usize = 2;
 
 /// What the snapshot keeps of the run besides the tree.
 #[derive(Clone)]
@@ -264,7 +267,9 @@ impl Stage {
             }
             drop(todo);
             let pump = self.pump(ends, jobs, slots);
-            let pumping = scope.spawn(move || pump.run(scan));
+            let (ahead, walked) = bounded(SCANNED_AHEAD);
+            let walking = scope.spawn(move || walk(scan, &ahead));
+            let pumping = scope.spawn(move || pump.run(&walked));
             let done = &done;
             let checkpointing =
                 checkpointing.map(|checkpointer| scope.spawn(move || checkpointer.run(&ending, done)));
@@ -272,6 +277,8 @@ impl Stage {
             let built = assembler.run(&arriving, |found| reader.read(found));
             drop(arriving);
             let pumped = pumping.join();
+            // A walk that panicked is what the pump complains of.
+            drop(walking.join());
             done.store(!self.progress.stop.load(Ordering::Relaxed), Ordering::Relaxed);
             drop(end);
             if checkpointing.is_some_and(|thread| thread.join().is_err()) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use bytes::Bytes;
 use rayon::prelude::*;
@@ -24,7 +25,7 @@ use super::write::{FileInWork, Piece, WriteError};
 use crate::ingest::lock;
 
 /// A batch is closed when the frames it needs hold this many plain bytes.
-const BATCH_FRAME_BYTES: usize = 16 << 20;
+const BATCH_FRAME_BYTES: usize = 12 << 20;
 /// … or when it holds this many files.
 const BATCH_FILES: usize = 4096;
 /// … or this many parts of files.
@@ -140,15 +141,53 @@ pub(super) struct Written {
     pub(super) is_full: bool,
 }
 
-/// Writes the batch's files in parallel. Its links are made afterwards, by [`make_link`].
-pub(super) fn write_works(works: Vec<Work>, frames: &Frames, reader: &Reader, runtime: &Handle) -> Written {
-    let outcomes: Vec<Written> =
-        works.into_par_iter().map(|work| write_one(work, frames, reader, runtime)).collect();
-    let mut all = Written::default();
-    for outcome in outcomes {
-        all.merge(outcome);
+/// A batch whose files are being written, in parallel, on other threads. Its links are made afterwards, by [`make_link`].
+pub(super) struct Writing {
+    links: Vec<Link>,
+    thread: Option<thread::JoinHandle<Written>>,
+}
+
+impl Writing {
+    /// Begins, and does not wait.
+    ///
+    /// # Errors
+    /// If no thread can be had.
+    pub(super) fn start(
+        batch: Batch,
+        frames: Frames,
+        reader: &Arc<Reader>,
+        runtime: &Handle,
+    ) -> io::Result<Self> {
+        let (works, reader, runtime) = (batch.works, Arc::clone(reader), runtime.clone());
+        let write = move || {
+            let outcomes: Vec<Written> =
+                works.into_par_iter().map(|work| write_one(work, &frames, &reader, &runtime)).collect();
+            let mut all = Written::default();
+            for outcome in outcomes {
+                all.merge(outcome);
+            }
+            all
+        };
+        let thread = thread::Builder::new().name("restore".to_owned()).spawn(write)?;
+        Ok(Self { links: batch.links, thread: Some(thread) })
     }
-    all
+
+    /// Waits for its end, and returns what it came to and the links to make now.
+    pub(super) fn wait(mut self) -> (Written, Vec<Link>) {
+        let written = match self.thread.take().map(thread::JoinHandle::join) {
+            Some(Ok(written)) => written,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Written::default(),
+        };
+        (written, std::mem::take(&mut self.links))
+    }
+}
+
+impl Drop for Writing {
+    /// Whatever ended the restore early: nothing is written behind its back.
+    fn drop(&mut self) {
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
 }
 
 /// Makes a second name of the file at the first one, once that is written. What stands there is replaced.

@@ -19,7 +19,7 @@ use shudao_vault::tree::{EntryStream, ExtentStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::batch::{Batch, Link, Part, Written, part_of, write_works};
+use super::batch::{Batch, Link, Part, Writing, Written, part_of};
 use super::compare::{Existing, has_extent, look};
 use super::mark::Mark;
 use super::metadata::{XattrBytes, metadata_is, set_metadata};
@@ -29,8 +29,8 @@ use super::write_back::WriteBack;
 use super::{PathProblem, RestoreError, RestoreOptions, RestoreProgress, RestoreSummary};
 use crate::ingest::lock;
 
-/// Batches whose frames are fetched ahead of the one being written.
-const BATCHES_AHEAD: usize = 2;
+/// Batches whose frames are fetched ahead of the one that is written next.
+const BATCHES_AHEAD: usize = 1;
 /// Entries whose existing counterparts are looked at together.
 const GROUP_ENTRIES: usize = 256;
 
@@ -62,6 +62,7 @@ pub fn restore(
         group: Vec::new(),
         batch: Batch::default(),
         fetching: VecDeque::new(),
+        writing: None,
         directories: Vec::new(),
         aliases: HashMap::new(),
         failed: HashSet::new(),
@@ -87,7 +88,7 @@ pub fn restore(
     }
     run.flush_group()?;
     // Writing may show links that must become files of their own, which are one more batch.
-    while !run.batch.is_empty() || !run.fetching.is_empty() {
+    while !run.batch.is_empty() || !run.fetching.is_empty() || run.writing.is_some() {
         run.seal_batch()?;
         run.write_next()?;
         run.plan_orphans()?;
@@ -110,6 +111,7 @@ struct Run<'a> {
     group: Vec<(Entry, Place)>,
     batch: Batch,
     fetching: VecDeque<(Batch, JoinHandle<Frames>)>,
+    writing: Option<Writing>,
     /// Directories made, whose metadata is set at the end, deepest last.
     directories: Vec<Portable>,
     /// Where the first restored member of a hard-link group is, if the group's first member was filtered out or lost.
@@ -362,13 +364,18 @@ impl Run<'_> {
         if self.fetching.len() > BATCHES_AHEAD { self.write_next() } else { Ok(()) }
     }
 
+    /// Waits for the batch that is being written, and begins with the next one.
     fn write_next(&mut self) -> Result<(), RestoreError> {
+        if let Some(writing) = self.writing.take() {
+            let (written, links) = writing.wait();
+            self.account(written)?;
+            self.make_links(links)?;
+        }
         let Some((batch, fetch)) = self.fetching.pop_front() else { return Ok(()) };
         let frames = self.runtime.block_on(fetch).unwrap_or_default();
-        let written = write_works(batch.works, &frames, self.reader, self.runtime);
-        drop(frames);
-        self.account(written)?;
-        self.make_links(batch.links)
+        let writing = Writing::start(batch, frames, self.reader, self.runtime);
+        self.writing = Some(writing.map_err(|cause| target_error(&self.options.to, cause))?);
+        Ok(())
     }
 
     fn account(&mut self, written: Written) -> Result<(), RestoreError> {

@@ -265,7 +265,7 @@ impl FinishedPack {
         let (purpose, space) = (header.kind.purpose(), header.kind.space());
         for (ordinal, frame) in contents.directory.frames.iter().enumerate() {
             let start = frame.offset as usize;
-            let sealed = self.bytes[start..start + frame.stored_length as usize].to_vec();
+            let sealed = &self.bytes[start..start + frame.stored_length as usize];
             let name = FrameName { key: &self.frame_key, purpose, counter: frame.counter };
             let plain = open_frame(name, sealed, PlainLength::Exactly(frame.plain_length), scratch)?;
             for chunk in contents.directory.chunks_of(ordinal as u32) {

@@ -17,7 +17,7 @@ fn open_all(ring: &KeyRing, bytes: &[u8]) -> BTreeMap<ChunkId, (Vec<u8>, WriterI
     for (ordinal, frame) in contents.directory.frames.iter().enumerate() {
         let key = ring.unwrap(header.frame_key(contents.keys[frame.key as usize]).unwrap()).unwrap();
         let name = FrameName { key: &key, purpose: header.kind.purpose(), counter: frame.counter };
-        let sealed = bytes[frame.offset as usize..][..frame.stored_length as usize].to_vec();
+        let sealed = &bytes[frame.offset as usize..][..frame.stored_length as usize];
         let length = PlainLength::Exactly(frame.plain_length);
         let plain = open_frame(name, sealed, length, &mut Scratch::new()).unwrap();
         for chunk in contents.directory.chunks_of(ordinal as u32) {

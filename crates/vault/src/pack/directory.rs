@@ -67,7 +67,7 @@ impl Directory {
     /// # Errors
     /// [`crate::Kind::Forbidden`] without the index key; [`crate::Kind::Damaged`] for anything that
     /// `docs/format/pack.md` does not allow.
-    pub fn open(ring: &KeyRing, header: &PackHeader, footer: &Footer, sealed: Vec<u8>) -> Result<Self> {
+    pub fn open(ring: &KeyRing, header: &PackHeader, footer: &Footer, sealed: &[u8]) -> Result<Self> {
         let wrapped = header.keys.first().ok_or_else(|| Decoder::new(&[], "pack").error("has no keys"))?;
         let key = ring.unwrap(wrapped)?;
         let name = FrameName { key: &key, purpose: Purpose::Directory, counter: COUNTER };

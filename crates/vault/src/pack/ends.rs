@@ -72,7 +72,7 @@ impl PackEnds {
         let footer = Footer::decode(&self.tail, self.size)?;
         let sealed = self.tail.get(..footer.directory_length as usize);
         let sealed = sealed.ok_or_else(|| Error::damaged("open pack directory: it is not there whole"))?;
-        let directory = Directory::open(ring, &header, &footer, sealed.to_vec())?;
+        let directory = Directory::open(ring, &header, &footer, sealed)?;
         Ok(PackContents::new(self.id, self.size, &header, directory))
     }
 

@@ -236,7 +236,7 @@ impl PackContents {
         let header = PackHeader::decode(bytes, ring.vault)?;
         let footer = Footer::decode(bytes, bytes.len() as u64)?;
         let range = footer.directory_range();
-        let sealed = bytes[range.start as usize..range.end as usize].to_vec();
+        let sealed = &bytes[range.start as usize..range.end as usize];
         let directory = Directory::open(ring, &header, &footer, sealed)?;
         let contents = Self::new(PackId::of(bytes), bytes.len() as u64, &header, directory);
         Ok((header, contents))

@@ -21,7 +21,7 @@ fn read_chunk(ring: &KeyRing, bytes: &[u8], ordinal: usize) -> Result<Vec<u8>> {
     let wrapped = header.frame_key(contents.keys[frame.key as usize]).expect("named by the directory");
     let key = ring.unwrap(wrapped)?;
     let name = FrameName { key: &key, purpose: header.kind.purpose(), counter: frame.counter };
-    let sealed = bytes[frame.offset as usize..][..frame.stored_length as usize].to_vec();
+    let sealed = &bytes[frame.offset as usize..][..frame.stored_length as usize];
     let plain = open_frame(name, sealed, PlainLength::Exactly(frame.plain_length), &mut Scratch::new())?;
     Ok(plain[chunk.offset as usize..][..chunk.length as usize].to_vec())
 }

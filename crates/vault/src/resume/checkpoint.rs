@@ -86,7 +86,7 @@ impl Checkpoint {
         if wrapped.name.wrapping != Wrapping::Tree || wrapped.name.writer != writer {
             return Err(input.error("is not sealed under its author's tree key"));
         }
-        let sealed = input.bytes(SEALED_BYTES_MAX)?.to_vec();
+        let sealed = input.bytes(SEALED_BYTES_MAX)?;
         input.raw(SIGNATURE_BYTES)?;
         input.finish()?;
         Self::decode(&ring.unwrap(&wrapped)?.open(Purpose::Session, 0, sealed)?)

@@ -144,7 +144,7 @@ impl Segment {
         if wrapped.name.wrapping != Wrapping::Index {
             return Err(input.error("its key is not wrapped under the index key"));
         }
-        let sealed = input.bytes(PLAIN_BYTES_MAX as usize + OVERHEAD_BYTES_MAX)?.to_vec();
+        let sealed = input.bytes(PLAIN_BYTES_MAX as usize + OVERHEAD_BYTES_MAX)?;
         input.finish()?;
         let key = ring.unwrap(&wrapped)?;
         let name = FrameName { key: &key, purpose: Purpose::Segment, counter: COUNTER };

@@ -202,7 +202,7 @@ impl Snapshot {
         if outer.key.name.wrapping != Wrapping::Tree || outer.key.name.writer != outer.author {
             return Err(damaged("it is not sealed under its author's tree key"));
         }
-        let plain = ring.unwrap(&outer.key)?.open(Purpose::Snapshot, 0, sealed.to_vec())?;
+        let plain = ring.unwrap(&outer.key)?.open(Purpose::Snapshot, 0, sealed)?;
         let (contents, salt) = Contents::decode(&plain)?;
         if ring.chunk_id(ChunkSpace::Metadata, &contents.tree.digest) != outer.tree_root {
             return Err(damaged("its sealed tree is not the one it names outside"));

@@ -243,7 +243,7 @@ fn open_frames(bytes: &[u8], ring: &KeyRing, claims: &[Claim], outcome: &mut Pac
     for (ordinal, frame) in contents.directory.frames.iter().enumerate() {
         outcome.frames += 1;
         let name = (contents.keys[frame.key as usize], u64::from(frame.counter));
-        let sealed = bytes[frame.offset as usize..][..frame.stored_length as usize].to_vec();
+        let sealed = &bytes[frame.offset as usize..][..frame.stored_length as usize];
         let plain = keys[frame.key as usize].as_ref().map_err(|error| chain(error)).and_then(|key| {
             let frame_name = FrameName { key, purpose: header.kind.purpose(), counter: frame.counter };
             open_frame(frame_name, sealed, PlainLength::Exactly(frame.plain_length), &mut scratch)
