@@ -62,10 +62,15 @@ pub(crate) fn page(all: &[Figure], facts: &Facts) -> Page {
     let tools: Vec<Tool> = facts.versions.iter().map(|(tool, _)| *tool).collect();
     let mut text = String::new();
     // Writing to a string cannot fail.
+    let rounds = if facts.rounds == 1 {
+        "One round".to_owned()
+    } else {
+        format!("Medians of {} rounds", facts.rounds)
+    };
     let _ = writeln!(
         text,
-        "Medians of {} rounds at {} % of the full size; seconds by the wall's clock; MB are 10⁶ bytes.\n",
-        facts.rounds, facts.percent
+        "{rounds} at {} % of the full size; seconds by the wall's clock; MB are 10⁶ bytes.\n",
+        facts.percent
     );
     for (tool, version) in &facts.versions {
         let _ = writeln!(text, "- {}: {version}", tool.name());
